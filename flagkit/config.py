@@ -1,0 +1,108 @@
+"""``Config``: every setting of a client in one frozen, validated value, with the unit in the name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flagkit.errors import ConfigError
+
+
+class Config:
+    """Settings of a client. Keyword-only; every one has a default that suits a web service.
+
+    poll_interval_s: seconds between definition fetches, 0.05 to 86,400; jittered by 10 %.
+    flush_interval_s: the longest an event waits before it is sent, seconds, 0.05 to 3,600; events are sent sooner when
+        a quarter of ``max_pending`` wait.
+    batch_size: the most events in one delivery, 1 to 10,000.
+    max_pending: events kept in memory while the collector is away, 1 to 10,000,000; more are lost, and counted.
+    deadline_s: total time for one HTTP exchange, connect to last byte, seconds, 0.05 to 300.
+    exit_deadline_s: the longest the interpreter's exit waits for a last flush, seconds, 0 to 60.
+    exposure_window_s: a unit's exposure to a decision is recorded once in this time, seconds, 60 to 86,400.
+    max_exposed_units: units remembered for that, over all flags, 0 to 100,000,000; beyond it some are sent twice,
+        with the same id, and stored once.
+    max_document_bytes: largest definitions document accepted, decoded, 1 KiB to 1 GiB.
+    max_event_bytes: largest single event, encoded, 256 to 1,000,000.
+    max_age_s: after this long without confirmation, flags with a guard or a partial rollout serve ``off``,
+        seconds, 60 to 31,536,000; a flag's own ``max_age_s`` wins.
+    environment: the environment whose definitions are accepted and events are labelled with; None takes the document's.
+
+    Raises: ConfigError naming the field.
+    """
+
+    __slots__ = (
+        "batch_size",
+        "deadline_s",
+        "environment",
+        "exit_deadline_s",
+        "exposure_window_s",
+        "flush_interval_s",
+        "max_age_s",
+        "max_document_bytes",
+        "max_event_bytes",
+        "max_exposed_units",
+        "max_pending",
+        "poll_interval_s",
+    )
+
+    def __init__(
+        self,
+        *,
+        poll_interval_s: float = 30.0,
+        flush_interval_s: float = 5.0,
+        batch_size: int = 100,
+        max_pending: int = 10_000,
+        deadline_s: float = 10.0,
+        exit_deadline_s: float = 2.0,
+        exposure_window_s: int = 3600,
+        max_exposed_units: int = 200_000,
+        max_document_bytes: int = 10 * 1024 * 1024,
+        max_event_bytes: int = 64 * 1024,
+        max_age_s: int = 86_400,
+        environment: str | None = None,
+    ) -> None:
+        put = object.__setattr__
+        put(self, "poll_interval_s", _number("poll_interval_s", poll_interval_s, 0.05, 86_400))
+        put(self, "flush_interval_s", _number("flush_interval_s", flush_interval_s, 0.05, 3600))
+        put(self, "batch_size", _whole("batch_size", batch_size, 1, 10_000))
+        put(self, "max_pending", _whole("max_pending", max_pending, 1, 10_000_000))
+        put(self, "deadline_s", _number("deadline_s", deadline_s, 0.05, 300))
+        put(self, "exit_deadline_s", _number("exit_deadline_s", exit_deadline_s, 0, 60))
+        put(self, "exposure_window_s", _whole("exposure_window_s", exposure_window_s, 60, 86_400))
+        put(self, "max_exposed_units", _whole("max_exposed_units", max_exposed_units, 0, 100_000_000))
+        put(self, "max_document_bytes", _whole("max_document_bytes", max_document_bytes, 1024, 1 << 30))
+        put(self, "max_event_bytes", _whole("max_event_bytes", max_event_bytes, 256, 1_000_000))
+        put(self, "max_age_s", _whole("max_age_s", max_age_s, 60, 31_536_000))
+        if environment is not None and (not isinstance(environment, str) or not 0 < len(environment) <= 128):
+            raise ConfigError("environment", environment, "None or a string of 1 to 128 characters")
+        put(self, "environment", environment)
+
+    poll_interval_s: float
+    flush_interval_s: float
+    batch_size: int
+    max_pending: int
+    deadline_s: float
+    exit_deadline_s: float
+    exposure_window_s: int
+    max_exposed_units: int
+    max_document_bytes: int
+    max_event_bytes: int
+    max_age_s: int
+    environment: str | None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"Config is frozen; make a new one with {name}={value!r}")
+
+    def __repr__(self) -> str:
+        return f"Config({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
+
+
+def _number(field: str, value: object, least: float, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise ConfigError(field, value, f"a number from {least:g} to {most:g}")
+    return float(value)
+
+
+def _whole(field: str, value: object, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigError(field, value, f"a whole number from {least:,} to {most:,}")
+    return value

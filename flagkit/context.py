@@ -1,0 +1,188 @@
+"""Who is asking: ``Context``, and the ambient scope that carries one through a request or task.
+
+A context is a unit (the thing rollouts are drawn over: a user, an organisation, a device) and attributes.
+Making one never raises, whatever goes in: what cannot be a unit makes the context invalid, and evaluation answers
+INVALID_CONTEXT. The evaluation path calls ``as_context`` and reads ``_key``; nothing here knows of flags.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, Literal, TypeAlias
+
+from flagkit.boundary import contained
+
+MAX_UNIT_BYTES: Final = 1024
+_MAX_INT: Final = 1 << 63
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
+class _Absent:
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<no unit>"
+
+
+_ABSENT: Final = _Absent()
+
+Unit: TypeAlias = "str | int | object"
+
+
+class Context:
+    """A unit and what is known of it.
+
+    Args:
+        unit: a non-empty string of at most 1,024 bytes of UTF-8, an int (not bool, ``|n| < 2**63``, used in decimal),
+            or a UUID (canonical text). Left out: a context without a unit; conditions work, rollouts never match.
+            Anything else (None, bytes, float, a lone surrogate ...) makes the context invalid.
+        attributes: facts for conditions, by name; JSON-like values. Not copied: treat it as given away.
+        enrolments: flag key -> bool; True opts this unit in to early access, False opts it out.
+        synthetic: True for probes and test accounts: decided like anyone, never recorded.
+
+    Raises: nothing.
+    """
+
+    __slots__ = ("_key", "attributes", "enrolments", "synthetic", "unit")
+
+    def __init__(
+        self,
+        unit: object = _ABSENT,
+        attributes: Mapping[str, Any] | None = None,
+        enrolments: Mapping[str, bool] | None = None,
+        synthetic: bool = False,  # not keyword-only: that would double the price of a call, and one is made a request
+    ) -> None:
+        self.unit = unit
+        self.attributes = _NOTHING if attributes is None else attributes
+        self.enrolments = enrolments
+        self.synthetic = synthetic
+        #: What is hashed: UTF-8 of the unit's text; None: no unit; False: not a unit, the context is invalid.
+        self._key: bytes | Literal[False] | None
+        if type(unit) is str:  # unit_key's first case, without the call
+            try:
+                key = unit.encode()
+            except UnicodeEncodeError:  # a lone surrogate
+                key = b""
+            self._key = key if key and len(key) <= MAX_UNIT_BYTES else False
+        else:
+            self._key = None if unit is _ABSENT else unit_key(unit)
+
+    def __repr__(self) -> str:
+        # Attributes stay out: they are the application's, often personal, and reprs end up in logs.
+        return (
+            f"Context(unit={self.unit if self._key is None else self.unit_text!r}, {len(self.attributes)} attributes)"
+        )
+
+    @property
+    def unit_text(self) -> str | None:
+        """The unit as text, as it is hashed and recorded; None when there is none or it is invalid."""
+        return self._key.decode() if isinstance(self._key, bytes) else None
+
+
+def unit_key(unit: object) -> bytes | Literal[False]:
+    """The bytes that stand for a unit in hashes and events: UTF-8 of its text. False when it cannot be a unit.
+
+    Raises: nothing.
+    """
+    if type(unit) is str:
+        if len(unit) > MAX_UNIT_BYTES:
+            return False
+        try:
+            key = unit.encode()
+        except UnicodeEncodeError:  # a lone surrogate
+            return False
+        return key if 0 < len(key) <= MAX_UNIT_BYTES else False
+    kind = type(unit)  # not isinstance: a proxy's or mock's __class__ may say anything
+    if issubclass(kind, bool):
+        return False
+    if issubclass(kind, int):
+        number = int.__index__(unit)  # type: ignore[arg-type]
+        return b"%d" % number if -_MAX_INT < number < _MAX_INT else False
+    if issubclass(kind, str):  # a subclass, such as StrEnum: its characters, not what its __str__ makes of them
+        return unit_key(str.__str__(unit))
+    # No UUID object can exist before its module is imported, and importing it here would cost every start.
+    uuid = sys.modules.get("uuid")
+    if uuid is not None and issubclass(kind, uuid.UUID):
+        return str(uuid.UUID.__str__(unit)).encode()
+    return False
+
+
+ANONYMOUS: Final = Context()
+
+
+def as_context(given: object) -> Context:
+    """A ``Context`` from what a caller passes: one as it is, a mapping with ``unit``, or a plain unit.
+
+    A mapping's other entries are the attributes (``enrolments`` and ``synthetic`` keep their meaning).
+    Raises: nothing; whatever cannot be read is an invalid context.
+    """
+    kind = type(given)
+    if issubclass(kind, Context):
+        return given  # type: ignore[return-value]
+    if issubclass(kind, Mapping):
+        attributes: dict[str, Any] = contained(dict, given, otherwise={"unit": None})
+        unit = attributes.pop("unit", _ABSENT)
+        enrolments = attributes.pop("enrolments", None)
+        synthetic = attributes.pop("synthetic", False) is True
+        return Context(
+            unit,
+            attributes,
+            enrolments=enrolments if issubclass(type(enrolments), Mapping) else None,
+            synthetic=synthetic,
+        )
+    return Context(given)
+
+
+class Scope:
+    """The ambient state of one request or task: a context, answers pinned for it, and forced answers.
+
+    ``context`` is None when only overrides are ambient. ``pins`` maps (client, flag) to the answer given and belongs to
+    whoever opened the scope (a dict store is atomic; tasks that inherit the scope share its pins).
+    """
+
+    __slots__ = ("context", "forced", "pins")
+
+    def __init__(self, context: Context | None, forced: Mapping[str, str | bool] | None) -> None:
+        self.context = context
+        self.forced = forced
+        self.pins: dict[tuple[object, str], Any] = {}
+
+
+_SCOPE: Final[ContextVar[Scope | None]] = ContextVar("flagkit_scope", default=None)
+
+#: The current scope or None. A bound method of the variable: the evaluation path calls it once per decision.
+current_scope = _SCOPE.get
+
+
+@contextmanager
+def _enter(scope: Scope) -> Iterator[None]:
+    token = _SCOPE.set(scope)
+    try:
+        yield
+    finally:
+        _SCOPE.reset(token)
+
+
+@contextmanager
+def scope(unit: object = _ABSENT, /, **attributes: Any) -> Iterator[Context]:
+    """Make a context ambient for a block: calls without a context use it, and each flag's first answer is kept.
+
+    Args: unit as in ``Context``, or a whole ``Context``; attributes by keyword.
+    Yields: the context. Raises: nothing of its own. Safe under threads, asyncio and gevent (contextvars).
+    """
+    outer = _SCOPE.get()
+    context = unit if isinstance(unit, Context) else Context(unit, attributes)
+    with _enter(Scope(context, outer.forced if outer else None)):
+        yield context
+
+
+@contextmanager
+def overriding(forced: Mapping[str, str | bool]) -> Iterator[None]:
+    """Force answers inside a block, on top of those already forced. Behind ``client.override``."""
+    outer = _SCOPE.get()
+    merged = {**(outer.forced or {}), **forced} if outer else dict(forced)
+    with _enter(Scope(outer.context if outer else None, merged)):
+        yield

@@ -1,0 +1,180 @@
+"""``Snapshot``: definitions ready to answer. Immutable to its users; one attribute store makes a new one current.
+
+Flags are compiled at the first question, unless the snapshot before had compiled them: an unchanged flag is taken over
+as it is, with its decisions. Any thread may ask; no lock is taken (compiling twice is harmless: the first stays).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from flagkit.context import Context
+from flagkit.core.compile import Decide, Forced, compile_flag, failed, version_of
+from flagkit.core.conditions import Conditions
+from flagkit.core.model import Definitions, FlagDefinition
+from flagkit.core.operators import Now
+from flagkit.decision import Decision, ErrorCode, Reason
+
+_MAX_SHOWN_KEY: Final = 128
+
+
+class Snapshot:
+    """One set of definitions, with what is known of them from outside.
+
+    definitions: the model. ready: False for the empty one before the first definitions.
+    observe: exposures to its decisions may be recorded. now_ms: the definitions' clock.
+    stale: flags that have outlived their definitions. trips: flag -> variants whose guard has tripped.
+    compiled: the flags asked for so far, as functions; verbs in a hurry call them straight.
+    """
+
+    __slots__ = ("_conditions", "_forced", "_observe", "compiled", "definitions", "now_ms", "ready", "stale", "trips")
+
+    def __init__(
+        self,
+        definitions: Definitions,
+        *,
+        now_ms: Now,
+        observe: bool = False,
+        ready: bool = True,
+        stale: frozenset[str] = frozenset(),
+        trips: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
+        self.definitions = definitions
+        self.ready = ready
+        self.stale = stale
+        self.trips = trips or {}
+        self.now_ms = now_ms
+        self._observe = observe
+        self._conditions = Conditions(definitions.segments, now_ms)
+        self.compiled: dict[str, Decide] = {}
+        self._forced: dict[tuple[str, str], Decision] = {}
+
+    def decide(self, flag: str, context: Context, forced: Forced = None) -> Decision:
+        """The answer for one flag. ``forced``: flag -> variant or bool that overrides it, for its children too.
+
+        Raises: nothing, whatever is in the context.
+        """
+        try:
+            if forced is not None and flag in forced:
+                decision = self._override(flag, forced[flag])
+                if decision is not None:
+                    return decision
+            try:
+                compiled = self.compiled[flag]
+            except KeyError:
+                first = self._compile(flag)
+                if first is None:
+                    return self._unknown(flag)
+                compiled = first
+            return compiled(context, forced, self)
+        except Exception:  # noqa: BLE001 - the entry of evaluation: attributes are foreign objects and may do anything
+            return failed(flag if issubclass(type(flag), str) else "?", ErrorCode.GENERAL)
+
+    def decide_all(self, context: Context, forced: Forced = None) -> dict[str, Decision]:
+        """The answers for all flags, in the order of the document. Raises: nothing."""
+        decide = self.decide
+        return {flag: decide(flag, context, forced) for flag in self.definitions.flags}
+
+    def following(
+        self,
+        definitions: Definitions | None = None,
+        *,
+        stale: frozenset[str] | None = None,
+        trips: Mapping[str, frozenset[str]] | None = None,
+    ) -> Snapshot:
+        """The next snapshot, with what is given changed. Flags compiled here are ready there, anew if need be."""
+        new = Snapshot(
+            self.definitions if definitions is None else definitions,
+            now_ms=self.now_ms,
+            observe=self._observe,
+            stale=self.stale if stale is None else stale,
+            trips=self.trips if trips is None else trips,
+        )
+        changed = self._changed_segments(new)
+        same_holdouts = new.definitions.holdouts == self.definitions.holdouts
+        for key, compiled in self.compiled.copy().items():
+            flag = new.definitions.flags.get(key)
+            if flag is None:
+                continue
+            if (
+                same_holdouts
+                and flag is self.definitions.flags.get(key)
+                and (key in new.stale) == (key in self.stale)
+                and new.trips.get(key) == self.trips.get(key)
+                and flag.segments.isdisjoint(changed)
+                and new.definitions.layer_of(key) == self.definitions.layer_of(key)
+            ):
+                new.compiled[key] = compiled
+            else:
+                new._compile(key)
+        return new
+
+    def _changed_segments(self, new: Snapshot) -> set[str]:
+        """Segments that differ in ``new``, themselves or in what they use."""
+        before, after = self.definitions.segments, new.definitions.segments
+        changed = {name for name in before.keys() | after.keys() if before.get(name) is not after.get(name)}
+        spreading = bool(changed)
+        while spreading:
+            touched = {
+                n for n, segment in after.items() if n not in changed and not segment.segments.isdisjoint(changed)
+            }
+            changed |= touched
+            spreading = bool(touched)
+        return changed
+
+    def _compile(self, key: str) -> Decide | None:
+        flag = self.definitions.flags.get(key)
+        if flag is None:
+            return None
+        compiled = compile_flag(
+            flag,
+            self.definitions,
+            self._conditions,
+            observe=self._observe,
+            stale=key in self.stale,
+            tripped=self.trips.get(key, frozenset()),
+        )
+        return self.compiled.setdefault(key, compiled)
+
+    def _unknown(self, flag: str) -> Decision:
+        if not self.ready:
+            return failed(flag[:_MAX_SHOWN_KEY], ErrorCode.PROVIDER_NOT_READY)
+        if flag in self.definitions.refused:
+            return failed(flag, ErrorCode.PARSE_ERROR)
+        return failed(flag[:_MAX_SHOWN_KEY], ErrorCode.FLAG_NOT_FOUND)
+
+    def _override(self, key: str, wanted: str | bool) -> Decision | None:
+        """The forced decision; None when the flag is unknown or has no such variant."""
+        flag = self.definitions.flags.get(key)
+        if flag is None:
+            return None
+        variant = forced_variant(flag, wanted)
+        if variant is None:
+            return None
+        decision = self._forced.get((key, variant))
+        if decision is None:
+            decision = Decision(
+                key,
+                variant,
+                flag.variants[variant],
+                Reason.OVERRIDE,
+                enabled=variant != flag.off,
+                assigned=variant,
+                version=version_of(flag),
+            )
+            self._forced[key, variant] = decision
+        return decision
+
+
+def forced_variant(flag: FlagDefinition, wanted: str | bool) -> str | None:
+    """The variant that an override means: a name; True, the one that is on; False, off. None when there is none."""
+    if wanted is False:
+        return flag.off
+    if wanted is True:
+        if flag.default != flag.off:
+            return flag.default
+        if "on" in flag.variants and flag.off != "on":
+            return "on"
+        return next((name for name in flag.variants if name != flag.off), None)
+    return wanted if isinstance(wanted, str) and wanted in flag.variants else None

@@ -1,0 +1,128 @@
+"""What evaluation answers: ``Decision``, in OpenFeature's words for reasons and error codes.
+
+Decisions are made when definitions are compiled, one object for each possible outcome, and handed out as they are.
+Identity is therefore equality: the same outcome of the same definitions is the same object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+
+class Reason(StrEnum):
+    """Why this variant. The first seven are OpenFeature's; the others say what stood in the way or came before."""
+
+    STATIC = "STATIC"
+    DEFAULT = "DEFAULT"
+    TARGETING_MATCH = "TARGETING_MATCH"
+    SPLIT = "SPLIT"
+    DISABLED = "DISABLED"
+    STALE = "STALE"
+    ERROR = "ERROR"
+    OVERRIDE = "OVERRIDE"
+    GUARD = "GUARD"
+    HOLDOUT = "HOLDOUT"
+    EXCLUDED = "EXCLUDED"
+    PREREQUISITE_FAILED = "PREREQUISITE_FAILED"
+
+
+class ErrorCode(StrEnum):
+    """What went wrong when the reason is ERROR (OpenFeature's codes)."""
+
+    PROVIDER_NOT_READY = "PROVIDER_NOT_READY"
+    FLAG_NOT_FOUND = "FLAG_NOT_FOUND"
+    PARSE_ERROR = "PARSE_ERROR"
+    TYPE_MISMATCH = "TYPE_MISMATCH"
+    INVALID_CONTEXT = "INVALID_CONTEXT"
+    GENERAL = "GENERAL"
+
+
+class Decision:
+    """The answer for one flag and context. Treat it as frozen.
+
+    flag: the flag's key.
+    variant: the variant served; None when the reason is ERROR (the caller's default applies).
+    enabled: whether ``variant`` is anything but the flag's off variant; False on ERROR.
+    value: the variant's JSON value; arrays and objects are fresh copies on every read.
+    reason, error_code: why; ``error_code`` is set exactly when the reason is ERROR.
+    rule: the name of the rule that decided, if one did.
+    assigned: the variant the rules assigned, which differs from ``variant`` when a trip replaced it.
+    analysable: True when a rollout or split placed the unit and it got what it was assigned: it may be compared.
+    version: the flag's version (its ``version`` field, else a digest of what decides).
+    """
+
+    __slots__ = (
+        "_copy",
+        "_exposed",
+        "_value",
+        "_wire",
+        "analysable",
+        "assigned",
+        "enabled",
+        "error_code",
+        "flag",
+        "reason",
+        "rule",
+        "variant",
+        "version",
+    )
+
+    def __init__(
+        self,
+        flag: str,
+        variant: str | None,
+        value: Any,
+        reason: Reason,
+        *,
+        enabled: bool = False,
+        error_code: ErrorCode | None = None,
+        rule: str | None = None,
+        assigned: str | None = None,
+        analysable: bool = False,
+        version: str | None = None,
+        exposed: set[bytes] | None = None,
+    ) -> None:
+        self.flag = flag
+        self.variant = variant
+        self.enabled = enabled
+        self.reason = reason
+        self.error_code = error_code
+        self.rule = rule
+        self.assigned = assigned
+        self.analysable = analysable
+        self.version = version
+        self._value = value
+        self._copy = _copier(value)
+        #: Keys of the units whose exposure to this outcome is recorded in this window; None: never exposed.
+        #: It hangs here, owned and emptied by runtime.exposures, because the check is on the evaluation path.
+        self._exposed = exposed
+        #: The part of its exposures that is always the same, once there was one; runtime.exposures fills it in.
+        self._wire: tuple[str, bytes] | None = None
+
+    @property
+    def value(self) -> Any:
+        copy = self._copy
+        return self._value if copy is None else copy(self._value)
+
+    def __repr__(self) -> str:
+        error = f", error_code={self.error_code.value}" if self.error_code else ""
+        return f"Decision(flag={self.flag!r}, variant={self.variant!r}, reason={self.reason.value}{error})"
+
+
+def _copier(value: Any) -> Callable[[Any], Any] | None:
+    """How to hand ``value`` out so that nobody can change ours: None for scalars, which cannot be changed."""
+    if isinstance(value, dict):
+        return _deep if any(isinstance(item, (dict, list)) for item in value.values()) else dict.copy
+    if isinstance(value, list):
+        return _deep if any(isinstance(item, (dict, list)) for item in value) else list.copy
+    return None
+
+
+def _deep(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _deep(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_deep(item) for item in value]
+    return value

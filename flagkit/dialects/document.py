@@ -1,0 +1,169 @@
+"""A JSON document read strictly and entry by entry, so that a large one is never in one C call or in memory twice.
+
+Objects named as sections are walked member by member; a member whose text was read before is handed back as what it
+became then, without decoding (one flag a line makes that a dictionary lookup). Strict: no duplicate keys, no NaN or
+infinity. Knows JSON only; dialects give it meaning.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping
+from json.decoder import JSONDecodeError, scanstring  # type: ignore[attr-defined]
+from typing import Any, Final, NamedTuple
+
+from flagkit.errors import DefinitionsError, Problem
+
+_BLANK: Final = re.compile(r"[ \t\n\r]*").match
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class Entry(NamedTuple):
+    """A member of the document (``section`` None) or of one of its sections.
+
+    known: what this very text became last time; then ``key`` and ``value`` are not read. flaws: what is wrong with the
+    JSON inside, such as a duplicate key. text: the member as written, key included.
+    """
+
+    section: str | None
+    key: str
+    value: Any
+    text: str
+    known: Any = None
+    flaws: tuple[str, ...] = ()
+
+
+class Document:
+    """``entries()`` reads once, from front to back. Raises DefinitionsError where the text is not JSON."""
+
+    __slots__ = ("_decode", "_flaws", "_known", "_text")
+
+    def __init__(self, data: bytes, known: Mapping[str, Mapping[str, Any]]) -> None:
+        """known: section name -> text -> what it became; its keys are the sections to walk."""
+        try:
+            self._text = (data[3:] if data[:3] == _BOM else data).decode()
+        except UnicodeDecodeError as error:
+            raise _unreadable(f"not UTF-8 at byte {error.start}") from None
+        self._known = known
+        self._flaws: list[str] = []
+        decoder = json.JSONDecoder(
+            object_pairs_hook=self._object, parse_float=self._float, parse_constant=self._constant
+        )
+        self._decode: Callable[[str, int], tuple[Any, int]] = decoder.scan_once  # type: ignore[attr-defined]
+
+    def entries(self) -> Iterator[Entry]:
+        try:
+            yield from self._document()
+        except JSONDecodeError as error:
+            raise _unreadable(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        except RecursionError:
+            raise _unreadable("nested too deeply") from None
+        except ValueError:  # an integer of thousands of digits
+            raise _unreadable("not JSON that can be read: a number is too long") from None
+
+    def _document(self) -> Iterator[Entry]:
+        at = self._expect("{", 0, "a JSON object")
+        while True:
+            start = at
+            key, at, last = self._key(at)
+            if last:
+                break
+            if key in self._known and self._text[at : at + 1] == "{":
+                at = yield from self._section(key, at + 1)
+                yield Entry(None, key, {}, "", flaws=self._take_flaws())
+            else:
+                value, at = self._value(at)
+                yield Entry(None, key, value, self._text[start:at], flaws=self._take_flaws())
+            at = self._next(at)
+        if _end(self._text, at) != len(self._text):
+            raise JSONDecodeError("more text after the document", self._text, at)
+
+    def _section(self, section: str, at: int) -> Generator[Entry, None, int]:
+        """Walk the members of the object that opens just before ``at``; return the position behind it."""
+        text, known = self._text, self._known[section]
+        at = _end(text, at)
+        while True:
+            line_end = text.find("\n", at)
+            if line_end > 0 and text[line_end - 1] == ",":
+                found = known.get(text[at : line_end - 1])
+                if found is not None:
+                    yield Entry(section, "", None, "", found)
+                    at = _end(text, line_end + 1)
+                    if text[at : at + 1] != '"':
+                        raise JSONDecodeError("a comma with nothing after it", text, at)
+                    continue
+            start = at
+            key, at, last = self._key(at)
+            if last:
+                return at
+            value, at = self._value(at)
+            entry = text[start:at]
+            yield Entry(section, key, value, entry, known.get(entry), self._take_flaws())
+            at = self._next(at)
+
+    def _key(self, at: int) -> tuple[str, int, bool]:
+        """The key at ``at`` and where its value starts; or, at the object's end, True and where it ends."""
+        text = self._text
+        if text[at : at + 1] == "}":
+            return "", at + 1, True
+        if text[at : at + 1] != '"':
+            raise JSONDecodeError("a key in double quotes expected", text, at)
+        key, at = scanstring(text, at + 1, True)
+        at = self._expect(":", _end(text, at), "a colon")
+        return key, at, False
+
+    def _value(self, at: int) -> tuple[Any, int]:
+        try:
+            return self._decode(self._text, at)
+        except StopIteration as error:
+            raise JSONDecodeError("a value expected", self._text, error.value) from None
+
+    def _next(self, at: int) -> int:
+        """Behind the comma that follows, or at the closing brace."""
+        text = self._text
+        at = _end(text, at)
+        if text[at : at + 1] == "}":
+            return at
+        at = self._expect(",", at, "a comma or a closing brace")
+        if text[at : at + 1] != '"':
+            raise JSONDecodeError("a key in double quotes expected", text, at)
+        return at
+
+    def _expect(self, char: str, at: int, name: str) -> int:
+        at = _end(self._text, at)
+        if self._text[at : at + 1] != char:
+            raise JSONDecodeError(f"{name} expected", self._text, at)
+        return _end(self._text, at + 1)
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members = dict(pairs)
+        if len(members) != len(pairs):
+            keys = [key for key, _ in pairs]
+            self._flaws += [f"the key {json.dumps(key)} stands twice" for key in members if keys.count(key) > 1]
+        return members
+
+    def _float(self, digits: str) -> float:
+        number = float(digits)
+        if number in (float("inf"), float("-inf")):
+            self._flaws.append(f"the number {digits[:32]} is too large")
+        return number
+
+    def _constant(self, name: str) -> None:
+        self._flaws.append(f"{name} is not JSON")
+
+    def _take_flaws(self) -> tuple[str, ...]:
+        if not self._flaws:
+            return ()
+        flaws = tuple(self._flaws)
+        self._flaws.clear()
+        return flaws
+
+
+def _end(text: str, at: int) -> int:
+    """The position of the first character from ``at`` that is no white space."""
+    return _BLANK(text, at).end()  # type: ignore[union-attr]
+
+
+def _unreadable(message: str) -> DefinitionsError:
+    return DefinitionsError((Problem("$", message),))

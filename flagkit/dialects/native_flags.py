@@ -1,0 +1,148 @@
+"""Native flags: one flag's decoded JSON to a ``FlagDefinition``, noting every mistake. Called by ``native``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from flagkit.core.dates import DATE_FORM, parse_date_ms
+from flagkit.core.model import FlagDefinition, Prerequisite
+from flagkit.dialects.fields import (
+    At,
+    Faults,
+    check_depth,
+    one_of,
+    read_bool,
+    read_choice,
+    read_list,
+    read_object,
+    read_text,
+    read_whole,
+    said,
+    unknown_fields,
+)
+from flagkit.dialects.native_conditions import read_conditions, read_key, read_rule, read_units, segments_in
+
+_FLAG: Final = frozenset(
+    {
+        "default",
+        "description",
+        "enabled",
+        "exclude",
+        "expires",
+        "guard",
+        "hash",
+        "kind",
+        "max_age_s",
+        "off",
+        "owner",
+        "prerequisites",
+        "rules",
+        "salt",
+        "targets",
+        "variants",
+        "version",
+    }
+)
+_PREREQUISITE: Final = frozenset({"flag", "variants"})
+_KINDS: Final = ("release", "experiment", "ops", "permission")
+_BOOLEAN: Final[Mapping[str, Any]] = {"on": True, "off": False}
+_MAX_VARIANTS: Final = 1000
+
+
+def read_flag(key: str, value: object, at: At, faults: Faults) -> FlagDefinition:
+    """One flag. With faults noted, the result is not for use."""
+    raw = read_object(value, at, faults)
+    if not raw.keys() <= _FLAG:
+        unknown_fields(raw, _FLAG, at, faults)
+    variants, off, default = _variants(raw, at, faults)
+    rules = tuple(
+        [
+            read_rule(rule, variants, index, ((at, "rules"), index), faults)
+            for index, rule in enumerate(read_list(raw["rules"], (at, "rules"), faults))
+        ]
+        if "rules" in raw
+        else ()
+    )
+    if len({rule.name for rule in rules}) != len(rules):
+        faults.add((at, "rules"), "two rules have the same name")
+    exclude = read_conditions(raw["exclude"], (at, "exclude"), faults) if "exclude" in raw else ()
+    version = raw.get("version")
+    if "version" in raw and (isinstance(version, bool) or not isinstance(version, int)):
+        version = read_text(version, (at, "version"), faults)
+    if "hash" in raw:
+        read_choice(raw["hash"], ("murmur3-v1",), (at, "hash"), faults)
+    return FlagDefinition(
+        key,
+        variants,
+        off,
+        default,
+        enabled=read_bool(raw["enabled"], (at, "enabled"), faults) if "enabled" in raw else True,
+        prerequisites=_prerequisites(raw["prerequisites"], (at, "prerequisites"), faults)
+        if "prerequisites" in raw
+        else (),
+        exclude=exclude,
+        targets=_targets(raw["targets"], variants, (at, "targets"), faults) if "targets" in raw else {},
+        rules=rules,
+        salt=read_key(raw["salt"], (at, "salt"), faults) if "salt" in raw else key,
+        kind=read_choice(raw["kind"], _KINDS, (at, "kind"), faults) if "kind" in raw else "release",
+        version=None if version is None else str(version),
+        max_age_s=read_whole(raw["max_age_s"], (at, "max_age_s"), faults, 1, 1 << 31) if "max_age_s" in raw else None,
+        guard=read_object(raw["guard"], (at, "guard"), faults) if "guard" in raw else None,
+        owner=read_text(raw["owner"], (at, "owner"), faults) if "owner" in raw else None,
+        expires=_expires(raw["expires"], (at, "expires"), faults) if "expires" in raw else None,
+        description=read_text(raw["description"], (at, "description"), faults, most=4096)
+        if "description" in raw
+        else None,
+        segments=segments_in(tuple(c for rule in rules for c in rule.when) + exclude),
+    )
+
+
+def _variants(raw: dict[str, Any], at: At, faults: Faults) -> tuple[Mapping[str, Any], str, str]:
+    if "variants" not in raw:
+        variants = _BOOLEAN
+        off = read_choice(raw["off"], variants, (at, "off"), faults) if "off" in raw else "off"
+    else:
+        at_variants: At = (at, "variants")
+        variants = read_object(raw["variants"], at_variants, faults)
+        if not 0 < len(variants) <= _MAX_VARIANTS:
+            faults.add(at_variants, f"{len(variants)} variants; expected 1 to {_MAX_VARIANTS:,}")
+            return _BOOLEAN, "off", "off"
+        for name, value in variants.items():
+            read_text(name, (at_variants, name), faults)
+            check_depth(value, (at_variants, name), faults, 28)
+        if "off" not in raw:
+            faults.add((at, "off"), f"missing; expected {one_of(variants)}")
+        off = read_choice(raw["off"], variants, (at, "off"), faults) if "off" in raw else "?"
+    default = read_choice(raw["default"], variants, (at, "default"), faults) if "default" in raw else off
+    return variants, off, default
+
+
+def _targets(value: object, variants: Mapping[str, Any], at: At, faults: Faults) -> dict[bytes, str]:
+    targets: dict[bytes, str] = {}
+    for variant, units in read_object(value, at, faults).items():
+        read_choice(variant, variants, (at, variant), faults)
+        for index, key in enumerate(read_units(units, (at, variant), faults)):
+            if targets.setdefault(key, variant) != variant:
+                faults.add(((at, variant), index), f"{said(key.decode())} is a target of two variants")
+    return targets
+
+
+def _prerequisites(value: object, at: At, faults: Faults) -> tuple[Prerequisite, ...]:
+    parents = []
+    for index, item in enumerate(read_list(value, at, faults)):
+        parent = read_object(item, (at, index), faults)
+        unknown_fields(parent, _PREREQUISITE, (at, index), faults)
+        names = read_list(parent.get("variants"), ((at, index), "variants"), faults)
+        if not names and "variants" in parent:
+            faults.add(((at, index), "variants"), "an empty list; expected at least one variant")
+        variants = tuple(read_text(name, ((at, index), "variants"), faults) for name in names)
+        parents.append(Prerequisite(read_key(parent.get("flag"), ((at, index), "flag"), faults), variants))
+    return tuple(parents)
+
+
+def _expires(value: object, at: At, faults: Faults) -> str | None:
+    if isinstance(value, str) and parse_date_ms(value) is not None:
+        return value
+    faults.expected(at, value, DATE_FORM)
+    return None
