@@ -1,0 +1,231 @@
+"""``Leash``: requests and urllib3, held so short that an exchange cannot outlive its deadline.
+
+Owns the sockets. urllib3's timeouts are per read; here every connect, write and read gets only what is left of the
+whole exchange, so that a server dripping a byte at a time is cut off like one that hangs. No thread watches: it works
+during the interpreter's exit too. The only module that imports ``requests``; the first ``Wire`` loads it.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import io
+import os
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from queue import SimpleQueue
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from flagkit.http.lookup import forget_lookups, look_up
+from flagkit.http.reply import NoReply, Reply, heading, read_body
+
+_TLS_RECORD: Final = 16 * 1024
+_FAILURES: Final = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+
+#: Every connected socket, with the process that opened it.
+_OPEN: Final[WeakKeyDictionary[socket.socket, int]] = WeakKeyDictionary()
+
+
+class Leash(HTTPAdapter):
+    """Sends single requests through requests' transport layer.
+
+    Not through its ``Session``, which reads .netrc, proxies and certificates from the environment, keeps cookies, and
+    downloads the whole body of a redirect it was told not to follow.
+    """
+
+    def __init__(self, url: str, ca_text: str | None) -> None:
+        self._tls = _tls(ca_text) if url.startswith("https:") else None
+        self.user_agent = f"flagkit/{_version()} python"
+        super().__init__(pool_connections=1, pool_maxsize=1)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **settings: Any) -> None:
+        super().init_poolmanager(connections, maxsize, block, ssl_context=self._tls, **settings)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+    def cert_verify(self, conn: object, url: object, verify: object, cert: object) -> None:
+        """Nothing: our context verifies always. requests would parse the public certificates again per connection."""
+
+    def exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, ends_s: float, max_bytes: int
+    ) -> Reply:
+        """The answer to one request, its body read when the status is 2xx. Raises: NoReply."""
+        try:
+            request = requests.Request(method, url, headers=dict(headers), data=body).prepare()
+            timeout: Any = urllib3.Timeout(total=_left_s(ends_s))
+            answer = self.send(request, stream=True, timeout=timeout)
+            try:
+                reply = heading(answer.status_code, answer.headers)
+                if 200 <= reply.status < 300:
+                    read = read_body(answer.raw, answer.headers, url=url, ends_s=ends_s, max_bytes=max_bytes)
+                    return reply._replace(body=read)
+                if reply.status == 304:
+                    answer.raw.read(1, decode_content=False)  # there is none; asking hands the connection back
+                return reply
+            finally:
+                answer.close()  # with bytes still unread this closes the connection, whatever they are
+        except _FAILURES as error:
+            reason = _reason(error)
+        # Outside the handler, so that the library's exception, which holds the headers and the key, is not its context.
+        raise NoReply(reason, url)
+
+    def abandon(self) -> None:
+        """In a forked child: close the descriptors inherited from the parent, sending nothing. Takes no lock."""
+        forget_lookups()
+        for reference in _OPEN.keyrefs():
+            sock = reference()
+            if sock is not None and _OPEN.get(sock) != os.getpid():
+                descriptor = sock.detach()
+                if descriptor >= 0:
+                    os.close(descriptor)
+
+
+class _Leashed(HTTPConnection):
+    """A connection whose ``timeout`` is always what is left of the exchange that urllib3 set it for."""
+
+    _ends_s: float | None = None
+
+    @property
+    def timeout(self) -> float | None:
+        return None if self._ends_s is None else _left_s(self._ends_s)
+
+    @timeout.setter
+    def timeout(self, left_s: float | None) -> None:
+        self._ends_s = None if left_s is None else time.monotonic() + left_s
+
+    def connect(self) -> None:
+        super().connect()
+        _OPEN[self.sock] = os.getpid()
+
+    def _new_conn(self) -> socket.socket:
+        failure: OSError | None = None
+        addresses = look_up(self._dns_host.strip("[]"), self.port, self.timeout)
+        for tried, (family, kind, protocol, _, address) in enumerate(addresses):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                left_s = self.timeout
+                sock.settimeout(left_s and left_s / (len(addresses) - tried))
+                sock.connect(address)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.settimeout(self.timeout)  # for the TLS handshake
+            except OSError as error:
+                sock.close()
+                failure = error
+            else:
+                return sock
+        raise failure or socket.gaierror("no address")
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        # One TLS record at a time: Python gives each record the whole timeout anew.
+        for start in range(0, len(data), _TLS_RECORD):
+            self.sock.settimeout(self.timeout)
+            super().send(data[start : start + _TLS_RECORD])
+
+    def response_class(self, sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:  # type: ignore[override]
+        leashed: Any = _Reader(sock, self._ends_s)
+        return http.client.HTTPResponse(leashed, *args, **kwargs)
+
+
+class _LeashedTls(_Leashed, HTTPSConnection):
+    pass
+
+
+class _Reader(io.RawIOBase):
+    """What ``http.client`` reads a response from: the socket, with the time left set before every single read."""
+
+    def __init__(self, sock: socket.socket, ends_s: float | None) -> None:
+        self._sock = sock
+        self._ends_s = ends_s
+        self._raw = sock.makefile("rb", buffering=0)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._ends_s is not None:
+            self._sock.settimeout(_left_s(self._ends_s))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _shelf(_maxsize: int) -> SimpleQueue[Any]:
+    """Where a pool keeps idle connections. urllib3's own queue has a lock: held at a fork, it is held for ever."""
+    return SimpleQueue()
+
+
+_lockless: Any = staticmethod(_shelf)
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Leashed
+    QueueCls = _lockless
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _LeashedTls
+    QueueCls = _lockless
+
+
+def _left_s(ends_s: float) -> float:
+    left_s = ends_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    return left_s
+
+
+def _tls(ca_text: str | None) -> ssl.SSLContext:
+    """Verifies always; trusts the public certificates and the caller's. SSLKEYLOGFILE is not read."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
+    if ca_text is not None:
+        context.load_verify_locations(cadata=ca_text)
+    return context
+
+
+#: The first row that fits the innermost exception names the failure.
+_REASONS: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
+    ((ssl.SSLEOFError, ssl.SSLZeroReturnError), "reset"),
+    ((ssl.SSLError,), "tls"),
+    ((TimeoutError, urllib3.exceptions.TimeoutError), "deadline"),
+    ((socket.gaierror,), "dns"),
+    ((ConnectionRefusedError,), "refused"),
+    ((ConnectionError,), "reset"),
+    ((http.client.IncompleteRead,), "truncated"),
+    ((requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError, http.client.InvalidURL), "bad_url"),
+    ((http.client.HTTPException,), "bad_response"),
+)
+_NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH})
+
+
+def _reason(error: BaseException) -> str:
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    if isinstance(error, OSError) and error.errno in _NO_ROUTE:
+        return "unreachable"
+    return next((reason for kinds, reason in _REASONS if isinstance(error, kinds)), "network")
+
+
+def _version() -> str:
+    try:
+        return metadata.version("flagkit")
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"

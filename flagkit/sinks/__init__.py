@@ -1,0 +1,11 @@
+"""Where events go: a collector, a log, or a list in memory.
+
+Anything with the members of ``Sink`` is one; see its contract before writing your own.
+"""
+
+from flagkit.sinks.http import Http
+from flagkit.sinks.log import Log
+from flagkit.sinks.memory import Memory
+from flagkit.sinks.sink import Sink
+
+__all__ = ["Http", "Log", "Memory", "Sink"]

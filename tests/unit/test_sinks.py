@@ -1,0 +1,329 @@
+"""Sinks: one contract for all of them, and what is special about each."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import responses
+from loopback import Call, refusing, serving
+
+from flagkit.errors import ConfigError
+from flagkit.events import Batch, Delivered, Rejected, Retry, encode_metric
+from flagkit.sinks import Http, Log, Memory, Sink
+
+KEY = "sk-write-0123456789"
+URL = "https://flags.example.com"
+NOW_MS = 1_795_428_000_000
+
+
+class StoppedClock:
+    def monotonic_s(self) -> float:
+        return 0.0
+
+    def wall_ms(self) -> int:
+        return NOW_MS
+
+    def wait(self, event: Any, timeout_s: float) -> bool:
+        return True
+
+
+def batch_of(*names: str, **dropped: int) -> Batch:
+    return Batch.seal(
+        tuple(encode_metric(name, "user-1", NOW_MS, 1.0, {"note": "å\n"}, None) for name in names), dropped
+    )
+
+
+BATCH = batch_of("paid", "left", "came back")
+
+
+def send(sink: Sink, batch: Batch = BATCH, *, deadline_s: float = 5) -> object:
+    return sink.send(batch, deadline_s=deadline_s)
+
+
+# -- the contract: a sink, and a way to read what reached the other side
+
+
+@contextmanager
+def http_stage(_: pytest.LogCaptureFixture) -> Iterator[tuple[Sink, Callable[[], list[Any]]]]:
+    received: list[Any] = []
+
+    def collect(call: Call) -> None:
+        batch = json.loads(gzip.decompress(call.body))
+        received.extend(batch["events"])
+        call.answer(202, json.dumps({"batch_id": batch["batch_id"], "accepted": len(batch["events"])}).encode())
+
+    with serving(collect) as server:
+        sink = Http(server.url, key=KEY)
+        yield sink, lambda: received
+        sink.close()
+
+
+@contextmanager
+def log_stage(caplog: pytest.LogCaptureFixture) -> Iterator[tuple[Sink, Callable[[], list[Any]]]]:
+    caplog.set_level(logging.INFO, "flagkit")
+    yield Log(), lambda: [json.loads(record.getMessage()) for record in caplog.records if record.name == "flagkit"]
+
+
+@contextmanager
+def memory_stage(_: pytest.LogCaptureFixture) -> Iterator[tuple[Sink, Callable[[], list[Any]]]]:
+    sink = Memory()
+    yield sink, lambda: sink.events
+
+
+@pytest.fixture(params=[http_stage, log_stage, memory_stage], ids=["http", "log", "memory"])
+def stage(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture):
+    with request.param(caplog) as ready:
+        yield ready
+
+
+def test_a_sink_says_who_it_is_without_a_secret(stage) -> None:
+    sink, _ = stage
+    assert isinstance(sink, Sink)
+    assert sink.name
+    assert KEY not in f"{sink.name} {sink!r}"
+
+
+def test_a_sink_delivers_the_events_of_a_batch_in_order(stage) -> None:
+    sink, delivered = stage
+    assert send(sink) == Delivered()
+    assert [event["name"] for event in delivered()] == ["paid", "left", "came back"]
+    assert delivered()[0]["properties"] == {"note": "å\n"}
+
+
+def test_a_sink_takes_one_batch_after_another(stage) -> None:
+    sink, delivered = stage
+    assert send(sink, batch_of("one")) == Delivered()
+    assert send(sink, batch_of("two")) == Delivered()
+    assert [event["name"] for event in delivered()] == ["one", "two"]
+
+
+def test_a_sink_may_be_closed_twice_and_used_again(stage) -> None:
+    sink, _ = stage
+    send(sink)
+    sink.close()
+    sink.close()
+    assert send(sink, batch_of("again")) == Delivered()
+
+
+def test_a_sink_works_after_the_fork_hook(stage) -> None:
+    sink, delivered = stage
+    send(sink)
+    sink.after_fork()
+    assert send(sink, batch_of("in the child")) == Delivered()
+    assert delivered()[-1]["name"] == "in the child"
+
+
+# -- http
+
+
+@contextmanager
+def answering(status: int, body: object = b"", **headers: str) -> Iterator[Http]:
+    with responses.RequestsMock() as mocked:
+        text = body if isinstance(body, bytes) else json.dumps(body).encode()
+        mocked.post(f"{URL}/v1/events", status=status, body=text, headers=headers)
+        yield Http(URL)
+
+
+def ack(**more: object) -> dict[str, object]:
+    return {"batch_id": BATCH.id, "accepted": len(BATCH.events), "rejected": [], **more}
+
+
+def test_http_posts_the_gzipped_batch_under_its_own_id() -> None:
+    def collect(call: Call) -> None:
+        call.answer(202, json.dumps(ack()).encode())
+
+    with serving(collect) as server:
+        sink = Http(server.url, key=KEY, clock=StoppedClock())
+        assert send(sink, BATCH._replace(dropped={"full": 2})) == Delivered()
+        sink.close()
+    (call,) = server.calls
+    assert (call.method, call.path) == ("POST", "/v1/events")
+    assert call.headers["authorization"] == f"Bearer {KEY}"
+    assert call.headers["idempotency-key"] == BATCH.id
+    assert call.headers["content-type"] == "application/json"
+    assert call.headers["content-encoding"] == "gzip"
+    body = json.loads(gzip.decompress(call.body))
+    assert (body["batch_id"], body["sent_at"], body["dropped"]) == (BATCH.id, NOW_MS, {"full": 2})
+    assert body["events"] == [json.loads(event) for event in BATCH.events]
+
+
+def test_http_sends_to_an_endpoint_given_with_its_path() -> None:
+    with serving(lambda call: call.answer(202, json.dumps(ack()).encode())) as server:
+        sink = Http(f"{server.url}/collect")
+        assert send(sink) == Delivered()
+        sink.close()
+    assert server.calls[0].path == "/collect"
+
+
+@pytest.mark.parametrize("status", [200, 202])
+def test_http_believes_only_an_answer_that_repeats_the_batch_id(status: int) -> None:
+    with answering(status, ack()) as sink:
+        assert send(sink) == Delivered()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>Log in to the network</html>",
+        b"ok",
+        b"[" * 100_000,
+        b"\xff",
+        None,
+        [],
+        {},
+        {"batch_id": "0" * 32},
+        ack(rejected=7),
+        ack(rejected=[{}] * 4),
+    ],
+)
+def test_http_takes_anything_else_for_no_ack(body: object) -> None:
+    with answering(200, body) as sink:
+        assert send(sink) == Retry("not_an_ack")
+
+
+@pytest.mark.parametrize("status", [201, 204, 206, 301, 302, 304, 307])
+def test_http_takes_other_statuses_below_400_for_no_ack_whatever_they_say(status: int) -> None:
+    with answering(status, ack() if status in (201, 206) else b"", Location=f"{URL}/there") as sink:
+        assert send(sink) == Retry("not_an_ack")
+
+
+def test_http_counts_the_events_that_were_refused_for_good_by_reason() -> None:
+    rejected = [
+        {"id": "1", "reason": "too_old", "retry": False},
+        {"id": "2", "reason": "too_old", "retry": False},
+        {"id": "3", "reason": "x" * 65, "retry": False},
+    ]
+    with answering(202, ack(rejected=rejected)) as sink:
+        assert send(sink) == Delivered({"too_old": 2, "unnamed": 1})
+    with answering(202, ack(rejected=["?", {"reason": "a\nb"}, {"reason": 7}])) as sink:
+        assert send(sink) == Delivered({"unnamed": 3})
+
+
+def test_http_sends_the_batch_again_when_the_collector_asks_for_some_of_it() -> None:
+    rejected = [{"id": "1", "reason": "bad", "retry": False}, {"id": "2", "reason": "busy", "retry": True}]
+    with answering(202, ack(rejected=rejected)) as sink:
+        assert send(sink) == Retry("asked_again")
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 405, 410, 415])
+def test_http_keeps_the_batch_when_it_is_not_at_fault_and_slows_down(status: int) -> None:
+    with answering(status) as sink:
+        assert send(sink) == Retry(f"http_{status}", lasting=True)
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_http_waits_as_long_as_it_is_asked_to_but_no_longer_than_an_hour(status: int) -> None:
+    for text, seconds in [("7", 7.0), ("999999", 3600.0), ("-1", 0.0), ("soon", 0.0)]:
+        with answering(status, **{"Retry-After": text}) as sink:
+            assert send(sink) == Retry(f"http_{status}", seconds)
+
+
+@pytest.mark.parametrize(("status", "reason"), [(400, "http_400"), (422, "http_422"), (413, "too_large")])
+def test_http_gives_up_a_batch_that_is_itself_refused(status: int, reason: str) -> None:
+    with answering(status) as sink:
+        assert send(sink) == Rejected(reason)
+
+
+def test_http_keeps_the_batch_when_the_network_fails() -> None:
+    with refusing() as url:
+        assert send(Http(url)) == Retry("refused")
+    with serving(Call.hang) as server:
+        sink = Http(server.url)
+        assert send(sink, deadline_s=0.2) == Retry("deadline")
+        sink.close()
+    with serving(Call.hang_up) as server:
+        sink = Http(server.url)
+        assert send(sink) == Retry("reset")
+        sink.close()
+
+
+def test_http_reads_no_more_of_an_ack_than_it_could_be() -> None:
+    def flood(call: Call) -> None:
+        call.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            call.send(b" " * 65536)
+
+    with serving(flood) as server:
+        sink = Http(server.url)
+        assert send(sink) == Retry("too_large")
+        sink.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"url": "http://flags.example.com"}, "url"),
+        ({"url": URL, "key": ""}, "key"),
+        ({"url": URL, "ca_file": 7}, "ca_file"),
+    ],
+)
+def test_http_names_the_field_of_a_wrong_argument(settings: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        Http(**settings)
+    assert raised.value.field == field
+
+
+# -- log
+
+
+def test_log_writes_one_line_an_event_to_the_logger_and_level_given(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "events")
+    assert send(Log(logging.getLogger("events"), logging.DEBUG)) == Delivered()
+    assert [(record.name, record.levelno) for record in caplog.records] == [("events", logging.DEBUG)] * 3
+    assert all("\n" not in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"logger": "flagkit"}, "logger"),
+        ({"level": "INFO"}, "level"),
+        ({"level": True}, "level"),
+        ({"level": 0}, "level"),
+    ],
+)
+def test_log_names_the_field_of_a_wrong_argument(settings: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        Log(**settings)
+    assert raised.value.field == field
+
+
+# -- memory
+
+
+def test_memory_that_is_full_rejects_the_batch_and_takes_more_after_clear() -> None:
+    sink = Memory(max_events=4)
+    assert send(sink) == Delivered()
+    assert send(sink) == Rejected("full")
+    assert len(sink.events) == 3
+    sink.clear()
+    assert sink.events == []
+    assert send(sink) == Delivered()
+
+
+def test_memory_hands_out_a_list_of_its_own() -> None:
+    sink = Memory()
+    send(sink)
+    sink.events.clear()
+    assert len(sink.events) == 3
+
+
+def test_memory_of_a_forked_child_is_empty() -> None:
+    sink = Memory()
+    send(sink)
+    sink.after_fork()
+    assert sink.events == []
+
+
+@pytest.mark.parametrize("max_events", [0, -1, True, 1.5, "9"])
+def test_memory_names_the_field_of_a_wrong_bound(max_events: object) -> None:
+    with pytest.raises(ConfigError) as raised:
+        Memory(max_events)
+    assert raised.value.field == "max_events"
