@@ -1,0 +1,46 @@
+"""flagkit: test in production without hurting anyone.
+
+Feature flags decided inside this process, exposures recorded once, and a way back. Start with ``Client`` or
+``configure``; the manual is the README. Importing this starts nothing.
+"""
+
+from flagkit import sinks, sources
+from flagkit.client import Client
+from flagkit.config import Config
+from flagkit.context import Context, scope
+from flagkit.core.explain import Explanation
+from flagkit.decision import Decision, ErrorCode, Reason
+from flagkit.default import configure, decide, enabled, track, value, variant
+from flagkit.errors import ConfigError, DefinitionsError, FetchError, FlagkitError, Problem
+from flagkit.flags import Flag
+from flagkit.runtime.stats import Account, LinkState, Status
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Account",
+    "Client",
+    "Config",
+    "ConfigError",
+    "Context",
+    "Decision",
+    "DefinitionsError",
+    "ErrorCode",
+    "Explanation",
+    "FetchError",
+    "Flag",
+    "FlagkitError",
+    "LinkState",
+    "Problem",
+    "Reason",
+    "Status",
+    "configure",
+    "decide",
+    "enabled",
+    "scope",
+    "sinks",
+    "sources",
+    "track",
+    "value",
+    "variant",
+]

@@ -1,0 +1,407 @@
+"""``Client``: the composition root and the public verbs. No algorithm lives here.
+
+A verb resolves the context, asks the snapshot, and records what was met. Nothing on that way locks, waits, does I/O or
+raises. Threads start with ``start`` or the first question, and again in a forked child.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Final, Protocol, TypeVar, overload
+
+from flagkit.clock import Clock, SystemClock
+from flagkit.config import Config
+from flagkit.context import ANONYMOUS, Context, Scope, as_context, current_scope, overriding
+from flagkit.core.compile import Decide, Forced
+from flagkit.core.explain import Explanation, explain
+from flagkit.core.snapshot import Snapshot
+from flagkit.decision import Decision, ErrorCode, Reason
+from flagkit.dialects import parser
+from flagkit.errors import ConfigError
+from flagkit.flags import Flag
+from flagkit.runtime.current import Current
+from flagkit.runtime.poller import Poller
+from flagkit.runtime.process import process
+from flagkit.runtime.recording import Recording
+from flagkit.runtime.stats import Status
+from flagkit.runtime.worker import Worker
+from flagkit.sinks import Http as HttpSink
+from flagkit.sinks import Sink
+from flagkit.sources import File, Source, Static
+from flagkit.sources import Http as HttpSource
+
+T = TypeVar("T")
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
+UNSET: Final[Any] = _Unset()
+#: Answers that a pinned one gives way to: nobody waits for the end of a request to be safe.
+_NO_PIN: Final = (None, None)
+_ENDS_PIN: Final = (Reason.DISABLED, Reason.GUARD)
+
+
+class _Answers(Protocol):
+    """What the verbs ask: a snapshot, or what stands in for it until the threads run."""
+
+    compiled: dict[str, Decide]
+
+    def decide(self, flag: str, context: Context, forced: Forced = None) -> Decision: ...
+
+
+class _Asleep:
+    """Stands in for the snapshot before the first question in a process, so that no later one has to look."""
+
+    __slots__ = ("_client", "compiled")
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.compiled: dict[str, Decide] = {}
+
+    def decide(self, flag: str, context: Context, forced: Forced = None) -> Decision:
+        return self._client._awake().decide(flag, context, forced)
+
+
+class Client:
+    """Flags for one application, decided in this process.
+
+        client = flagkit.Client("https://flags.example.com", key="...")
+        if client.enabled("new-checkout", user_id): ...
+
+    Args:
+        url: of a flagkit service: source and sink at once. Give this or ``source``.
+        key: the service's key, for both.
+        source: where definitions come from (``flagkit.sources``).
+        sink: where events go (``flagkit.sinks``); None records and counts nothing. Not given: the service at ``url``,
+            and without one none.
+        config: settings; ``Config()`` if not given.
+        clock: time, for tests.
+
+    Raises: ConfigError naming the argument. Nothing else, then or later: what goes wrong is in ``status``.
+    Making a client starts nothing and waits for nothing; local definitions are read at once, so that the first answer
+    is right. All methods may be called from any thread, in coroutines, and in forked children.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        key: str | None = None,
+        source: Source | None = None,
+        sink: Sink | None = UNSET,
+        config: Config | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._config = _checked_config(config)
+        self._clock = clock or SystemClock()
+        self._source, self._sink = _ends(url, key, source, sink)
+        self._ready = threading.Event()
+        self._errors: dict[str, int] = {}
+        self._closed = False
+        self._answers: _Answers = _Asleep(self)
+        self._recording = (
+            Recording(self._sink, self._config, self._clock, self._environment) if self._sink is not None else None
+        )
+        #: What cannot change needs no thread, and never grows old.
+        self._fixed = isinstance(self._source, Static)
+        self._current = Current(
+            parser(self._source.dialect),
+            self._publish,
+            self._config,
+            self._clock,
+            observe=self._recording is not None,
+            fixed=self._fixed,
+        )
+        self._poller = Poller(self._source, self._current.install, self._current.confirm, self._config, self._clock)
+        self._poll_worker = Worker("flagkit-poll", self._poll, self._clock)
+        if self._source.local:
+            self._poller.poll()
+
+    @classmethod
+    def from_file(
+        cls, path: str | os.PathLike[str], *, sink: Sink | None = None, config: Config | None = None
+    ) -> Client:
+        """A client whose definitions are a local file, re-read when it changes.
+
+        Raises: ConfigError when there is no such file. A file that cannot be used is said in ``status.problems``.
+        """
+        if not os.path.isfile(path):
+            raise ConfigError("path", os.fspath(path), "the path of a definitions file that exists")
+        return cls(source=File(path), sink=sink, config=config)
+
+    # -- questions ---------------------------------------------------------------------------------------------------
+
+    # The one verb written for speed. `default` is not keyword-only because CPython specialises no such calls, and the
+    # compiled flag is called straight; both together are a third of its price.
+    def enabled(self, flag: str, context: object = None, default: bool = UNSET) -> bool:
+        """Whether the flag serves anything but its off variant; records the exposure.
+
+        Args: context, a ``Context``, a unit, a mapping with ``unit``, or None for the ambient one. default, the answer
+            when there is none (False, or a declared flag's own).
+        Raises: nothing. Cost: a dictionary lookup and at most one hash a rule; no lock, no I/O.
+        """
+        asker = context if type(context) is Context else self._resolve(context)
+        answers = self._answers
+        scope = current_scope()
+        try:
+            decision = (
+                answers.compiled[flag](asker, None, answers) if scope is None else self._decide_in(scope, flag, asker)
+            )
+        except Exception:  # noqa: BLE001 - the short way failed: a first question, or attributes that raise
+            decision = answers.decide(flag, asker)
+        exposed = decision._exposed
+        if exposed is not None and asker._key not in exposed:
+            self._expose(decision, asker)
+        if decision.error_code is None:
+            return decision.enabled
+        if default is UNSET:
+            default = isinstance(flag, Flag) and flag.default is True
+        return self._otherwise(decision, default)
+
+    def variant(self, flag: str, context: object = None, *, default: str | None = None) -> str | None:
+        """The name of the variant served, or ``default``; records the exposure. Raises: nothing."""
+        decision = self.decide(flag, context)
+        return decision.variant if decision.error_code is None else self._otherwise(decision, default)
+
+    @overload
+    def value(self, flag: Flag[T], context: object = None) -> T: ...
+    @overload
+    def value(self, flag: str, context: object = None, *, default: T) -> T: ...
+    def value(self, flag: str, context: object = None, *, default: Any = UNSET) -> Any:
+        """The value of the variant served; records the exposure.
+
+        Args: default, the answer when there is none or the value's JSON type is not the default's (an int will do for
+            a float; None takes any type). A declared flag brings its own.
+        Raises: nothing. Arrays and objects are fresh copies.
+        """
+        asker = context if type(context) is Context else self._resolve(context)
+        if default is UNSET:
+            default = flag.default if isinstance(flag, Flag) else None
+        decision = self._decide(flag, asker)
+        if decision.error_code is not None:
+            return self._otherwise(decision, default)
+        value = decision.value
+        if value.__class__ is not default.__class__ and default is not None:
+            if not (default.__class__ is float and value.__class__ is int):
+                self._count(ErrorCode.TYPE_MISMATCH)
+                return default
+            value = float(value)
+        exposed = decision._exposed
+        if exposed is not None and asker._key not in exposed:
+            self._expose(decision, asker)
+        return value
+
+    def decide(self, flag: str, context: object = None) -> Decision:
+        """The whole answer: variant, value, reason, rule; records the exposure. Raises: nothing."""
+        asker = context if type(context) is Context else self._resolve(context)
+        decision = self._decide(flag, asker)
+        exposed = decision._exposed
+        if exposed is not None and asker._key not in exposed:
+            self._expose(decision, asker)
+        return decision
+
+    def peek(self, flag: str, context: object = None) -> Decision:
+        """The same answer as ``decide``; records nothing. Raises: nothing."""
+        return self._decide(flag, self._resolve(context))
+
+    def decide_all(self, context: object = None) -> dict[str, Decision]:
+        """The answers of all flags, by key; records nothing. Raises: nothing."""
+        forced = scope.forced if (scope := current_scope()) else None
+        return self._awake().decide_all(self._resolve(context), forced)
+
+    def explain(self, flag: str, context: object = None) -> Explanation:
+        """Why the flag answers what it does: every rule tried, every condition, bucket and bound; records nothing."""
+        forced = scope.forced if (scope := current_scope()) else None
+        return explain(self._awake(), flag, self._resolve(context), forced)
+
+    # -- recording ---------------------------------------------------------------------------------------------------
+
+    def track(self, event: str, context: object = None, /, *, value: float | None = None, **properties: Any) -> None:
+        """Record a metric event, for the collector to join to exposures by unit.
+
+        Args: event, its name, 1 to 128 characters; context as in ``enabled``, of which the unit travels and nothing
+            else; value, a finite number; properties, JSON values.
+        Raises: nothing; an event that cannot be sent is lost alone, and counted in ``status.account``.
+        """
+        if self._recording is not None:
+            self._recording.track(event, self._resolve(context), value, properties)
+
+    def override(self, answers: Mapping[str, str | bool]) -> AbstractContextManager[None]:
+        """Force answers inside a ``with`` block, in this task only: flag -> variant, True (on) or False (off).
+
+        They hold for the flags that depend on these, and nothing of such calls is recorded for the flags forced.
+        An answer that is no variant of its flag is ignored.
+        """
+        return overriding(answers)
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start fetching and delivering in the background. Done by the first question too. Raises: nothing."""
+        if self._closed:
+            return
+        process.adopt(self)
+        self._answers = self._current.snapshot
+        if not self._fixed:
+            self._poll_worker.start()
+        if self._recording is not None:
+            self._recording.start()
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Whether definitions are there, after waiting at most ``timeout_s`` seconds. No other verb waits for them."""
+        self.start()
+        return self._ready.wait(timeout_s)
+
+    def flush(self, timeout_s: float = 5.0) -> int:
+        """Send what is recorded; return how many are left after ``timeout_s`` seconds at most. Raises: nothing."""
+        return self._recording.flush(timeout_s) if self._recording is not None else 0
+
+    def close(self, timeout_s: float = 5.0) -> int:
+        """Flush, stop the threads, let go of connections; return how many events are left. Again: does nothing.
+
+        Questions are still answered afterwards, from the last definitions; events are lost, and counted.
+        """
+        if self._closed:
+            return 0
+        self._closed = True
+        self._answers = self._current.snapshot
+        self._poll_worker.stop()
+        left = self._recording.close(timeout_s) if self._recording is not None else 0
+        self._poll_worker.stop(1.0)
+        self._source.close()
+        return left
+
+    def __enter__(self) -> Client:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def status(self) -> Status:
+        """How it stands: definitions, source, sink, and the account of every event. A frozen value. Raises: nothing."""
+        current, recording = self._current, self._recording
+        return Status(
+            ready=current.snapshot.ready,
+            version=current.snapshot.definitions.version,
+            age_s=current.age_s,
+            source=self._poller.state,
+            sink=recording.state if recording is not None else None,
+            account=recording.account() if recording is not None else None,
+            problems=current.problems,
+            trips={},
+            errors=dict(self._errors),
+            worker_faults=self._poll_worker.faults + (recording.faults if recording is not None else 0),
+        )
+
+    # -- within ------------------------------------------------------------------------------------------------------
+
+    def _resolve(self, context: object) -> Context:
+        if context is None:
+            scope = current_scope()
+            return ANONYMOUS if scope is None or scope.context is None else scope.context
+        return as_context(context)
+
+    def _decide(self, flag: str, context: Context) -> Decision:
+        scope = current_scope()
+        if scope is None:
+            return self._answers.decide(flag, context)
+        return self._decide_in(scope, flag, context)
+
+    def _decide_in(self, scope: Scope, flag: str, context: Context) -> Decision:
+        """The answer inside a scope: forced ones first, and for the ambient context the one given before."""
+        answers = self._answers
+        if scope.forced or context is not scope.context:
+            return answers.decide(flag, context, scope.forced)
+        pinned: Decision | None
+        pinned, pinned_by = scope.pins.get((self, flag), _NO_PIN)
+        if pinned is not None and pinned_by is answers:
+            return pinned
+        decision = answers.decide(flag, context)
+        if pinned is not None and decision.reason not in _ENDS_PIN:
+            decision = pinned  # definitions changed within this scope: what it was told holds
+        if decision.error_code is not ErrorCode.FLAG_NOT_FOUND:
+            scope.pins[self, flag] = (decision, answers)
+        return decision
+
+    def _expose(self, decision: Decision, context: Context) -> None:
+        key = context._key
+        if key and not context.synthetic and self._recording is not None:
+            self._recording.exposures.record(decision, key)
+
+    def _otherwise(self, decision: Decision, default: T) -> T:
+        self._count(decision.error_code or ErrorCode.GENERAL)
+        return default
+
+    def _count(self, code: ErrorCode) -> None:
+        # Not exact when two threads err at once, and not worth a lock: it says what goes wrong, not how often.
+        self._errors[code.value] = self._errors.get(code.value, 0) + 1
+
+    def _awake(self) -> Snapshot:
+        self.start()
+        return self._current.snapshot
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        if type(self._answers) is not _Asleep:
+            self._answers = snapshot
+        self._ready.set()
+
+    def _environment(self) -> str | None:
+        return self._config.environment or self._current.snapshot.definitions.environment
+
+    def _poll(self) -> float:
+        pause_s = self._poller.step()
+        self._current.age()
+        return pause_s
+
+    def after_fork(self) -> None:
+        """For the fork hook: forget the parent's threads and connections; the first question starts new ones."""
+        if self._closed:
+            return
+        self._answers = _Asleep(self)
+        ready = threading.Event()
+        if self._current.snapshot.ready:
+            ready.set()
+        self._ready = ready
+        self._poller.after_fork()
+        self._poll_worker.after_fork()
+        self._source.after_fork()
+        if self._recording is not None:
+            self._recording.after_fork()
+
+    def at_exit(self, elapsed_s: float) -> None:
+        """For the exit hook: a last flush within what is left of ``exit_deadline_s``."""
+        if not self._closed:
+            self.close(max(0.0, self._config.exit_deadline_s - elapsed_s))
+
+
+def _checked_config(config: object) -> Config:
+    if config is None:
+        return Config()
+    if not isinstance(config, Config):
+        raise ConfigError("config", config, "a flagkit.Config")
+    return config
+
+
+def _ends(url: object, key: str | None, source: object, sink: object) -> tuple[Source, Sink | None]:
+    """The source and the sink that the arguments mean. Raises: ConfigError."""
+    if (url is None) == (source is None):
+        raise ConfigError("url", url, "the URL of a flagkit service, or else a source" + (", not both" if url else ""))
+    if source is not None and not isinstance(source, Source):
+        raise ConfigError("source", source, "a source, such as flagkit.sources.File(path)")
+    if sink is not UNSET and sink is not None and not isinstance(sink, Sink):
+        raise ConfigError("sink", sink, "a sink, such as flagkit.sinks.Log(), or None")
+    if isinstance(source, Source):
+        if key is not None:
+            raise ConfigError("key", key, "no key beside a source; give it to the source", secret=True)
+        return source, None if sink is UNSET else sink
+    if not isinstance(url, str):
+        raise ConfigError("url", url, "a string such as 'https://flags.example.com'")
+    return HttpSource(url, key=key), HttpSink(url, key=key) if sink is UNSET else sink

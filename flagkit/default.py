@@ -1,0 +1,93 @@
+"""The default client: configure it once, then use flags from anywhere, before or after.
+
+The functions look the client up when they are called, so decorators and constants may be written at import. Until
+``configure`` has been called every answer is the caller's default (reason ERROR, PROVIDER_NOT_READY), and nothing is
+recorded.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, overload
+
+from flagkit.client import UNSET, Client
+from flagkit.clock import Clock
+from flagkit.config import Config
+from flagkit.decision import Decision
+from flagkit.errors import FetchError
+from flagkit.flags import Flag
+from flagkit.sinks import Sink
+from flagkit.sources import Fetched, NotModified, Source, Static
+
+T = TypeVar("T")
+
+_client: Client | None = None
+
+
+class _Nowhere(Static):
+    """The source of a client that nobody configured."""
+
+    name = "not configured"
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def fetch(self, validator: str | None, *, deadline_s: float, max_bytes: int) -> Fetched | NotModified:  # noqa: ARG002
+        raise FetchError("not_configured", "flagkit.configure(...) has not been called")
+
+
+def configure(
+    url: str | None = None,
+    *,
+    key: str | None = None,
+    source: Source | None = None,
+    sink: Sink | None = UNSET,
+    config: Config | None = None,
+    clock: Clock | None = None,
+) -> Client:
+    """Make and start the default client; arguments as for ``Client``. One that was there before is closed.
+
+    Raises: ConfigError naming the argument; the client before then stays.
+    """
+    global _client
+    before, _client = _client, Client(url, key=key, source=source, sink=sink, config=config, clock=clock)
+    if before is not None:
+        before.close()
+    _client.start()
+    return _client
+
+
+def _default() -> Client:
+    global _client
+    client = _client
+    if client is None:
+        client = _client = Client(source=_Nowhere(), sink=None)
+    return client
+
+
+def enabled(flag: str, context: object = None, *, default: bool = UNSET) -> bool:
+    """``Client.enabled`` on the default client."""
+    return _default().enabled(flag, context, default=default)
+
+
+def variant(flag: str, context: object = None, *, default: str | None = None) -> str | None:
+    """``Client.variant`` on the default client."""
+    return _default().variant(flag, context, default=default)
+
+
+@overload
+def value(flag: Flag[T], context: object = None) -> T: ...
+@overload
+def value(flag: str, context: object = None, *, default: T) -> T: ...
+def value(flag: str, context: object = None, *, default: Any = UNSET) -> Any:
+    """``Client.value`` on the default client."""
+    return _default().value(flag, context, default=default)
+
+
+def decide(flag: str, context: object = None) -> Decision:
+    """``Client.decide`` on the default client."""
+    return _default().decide(flag, context)
+
+
+def track(event: str, context: object = None, /, *, value: float | None = None, **properties: Any) -> None:
+    """``Client.track`` on the default client."""
+    _default().track(event, context, value=value, **properties)

@@ -1,0 +1,62 @@
+"""How long to leave a failing server alone: one curve for polls and deliveries.
+
+Full jitter, drawn after the cap, so that a fleet which failed together does not come back together. It keeps
+count of failures and nothing else; the poller, the delivery and the worker each own one.
+"""
+
+from __future__ import annotations
+
+from random import Random, SystemRandom
+from typing import Final
+
+#: Where jitter comes from unless a test says otherwise. It has no state, so forked processes do not draw alike.
+SYSTEM_RANDOM: Final = SystemRandom()
+
+LASTING_BASE_S: Final = 60.0
+LASTING_CAP_S: Final = 900.0
+_MOST_DOUBLINGS: Final = 32
+
+
+class Backoff:
+    """The pause after each failure in a row.
+
+    Normal failures: ``U(0, 1) * min(cap, interval * 2**n)`` after the n-th, at least half an interval. Lasting ones (a
+    wrong key, an unknown address): ``U(0.5, 1) * min(15 min, 1 min * 2**n)``. Both start again at the first success.
+
+    Args: interval_s and cap_s in seconds; ceiling_s: the longest a server's own wish (Retry-After) is heeded, seconds.
+    """
+
+    __slots__ = ("_cap_s", "_ceiling_s", "_interval_s", "_lasting", "_normal", "_random")
+
+    def __init__(self, interval_s: float, cap_s: float, random: Random, *, ceiling_s: float = LASTING_CAP_S) -> None:
+        self._interval_s = interval_s
+        self._cap_s = cap_s
+        self._ceiling_s = ceiling_s
+        self._random = random
+        self.succeeded()
+
+    @property
+    def failures(self) -> int:
+        """Failures since the last success."""
+        return self._normal + self._lasting
+
+    def succeeded(self) -> None:
+        self._normal = self._lasting = 0
+
+    def failed(self, retry_after_s: float = 0.0, *, lasting: bool = False) -> float:
+        """Count a failure; return how long to wait now, seconds: at least ``retry_after_s``, up to the ceiling."""
+        chance = self._random.random()
+        floor_s = self._interval_s / 2
+        if lasting:
+            wait_s = (0.5 + chance / 2) * min(
+                LASTING_CAP_S, LASTING_BASE_S * 2.0 ** min(self._lasting, _MOST_DOUBLINGS)
+            )
+            self._lasting += 1
+        else:
+            self._normal += 1
+            wait_s = max(
+                floor_s, chance * min(self._cap_s, self._interval_s * 2.0 ** min(self._normal, _MOST_DOUBLINGS))
+            )
+        # Written so that NaN and negative wishes count as none; the jitter keeps those who were told the same apart.
+        asked_s = min(retry_after_s, self._ceiling_s) if retry_after_s > 0 else 0.0
+        return max(wait_s, asked_s + chance * floor_s if asked_s else 0.0)

@@ -1,0 +1,274 @@
+"""``Delivery``: takes events from the buffer to the sink: seals batches, sends them, waits when told, counts the fate.
+
+A batch that could not be delivered is sent again as it is, same id and same bytes, until the collector has it
+or refuses it. One thread at a time drives the sink: normally a worker calling ``step``, or whoever calls ``flush``,
+so that a flush works while the interpreter exits and no thread can be started. It knows nothing of decisions.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any, Final
+
+from flagkit.boundary import contained
+from flagkit.clock import Clock
+from flagkit.config import Config
+from flagkit.events import Batch, Delivered, ExposureEncoder, Rejected, Retry, Sent
+from flagkit.runtime.backoff import SYSTEM_RANDOM, Backoff
+from flagkit.runtime.bell import Bell
+from flagkit.runtime.buffer import Buffer
+from flagkit.runtime.episode import Episode
+from flagkit.runtime.exposures import Exposures
+from flagkit.runtime.link import Link, standing
+from flagkit.runtime.stats import LinkState
+from flagkit.sinks.sink import Sink
+
+_MAX_BATCH_BYTES: Final = 512 * 1024
+_RETRY_S: Final = 1.0
+_RETRY_CAP_S: Final = 10.0
+_RETRY_AFTER_CEILING_S: Final = 3600.0
+#: What an event's content can make an encoder raise. It then costs that event, and holds up no other.
+_UNENCODABLE: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+class _Sealed:
+    """A batch on its way, with what has to be written into the account once its fate is known."""
+
+    __slots__ = ("batch", "spoiled", "told")
+
+    def __init__(
+        self, texts: list[str], spoiled: Mapping[str, int], told: Mapping[str, int], losses: Mapping[str, int]
+    ) -> None:
+        unreported = {reason: count - told.get(reason, 0) for reason, count in losses.items()}
+        self.batch = Batch.seal(tuple(texts), {reason: count for reason, count in unreported.items() if count})
+        #: reason -> events among the batch's that are not in it.
+        self.spoiled = spoiled
+        #: reason -> losses the collector knows of once it has this batch.
+        self.told = losses
+
+
+class Delivery:
+    """Delivers one buffer's events to one sink."""
+
+    __slots__ = (
+        "_asked_s",
+        "_backoff",
+        "_buffer",
+        "_clock",
+        "_closed",
+        "_config",
+        "_driver",
+        "_driving",
+        "_due_s",
+        "_encode",
+        "_exposures",
+        "_goal",
+        "_link",
+        "_resume_s",
+        "_sealed",
+        "_sink",
+        "_spoiling",
+        "_told",
+    )
+
+    def __init__(
+        self,
+        sink: Sink,
+        buffer: Buffer,
+        exposures: Exposures,
+        encoder: ExposureEncoder,
+        config: Config,
+        clock: Clock,
+        random: Random = SYSTEM_RANDOM,
+    ) -> None:
+        self._sink = sink
+        self._buffer = buffer
+        self._exposures = exposures
+        self._encode: Callable[[Any], str] = encoder.encode
+        self._config = config
+        self._clock = clock
+        self._backoff = Backoff(
+            min(_RETRY_S, config.flush_interval_s), _RETRY_CAP_S, random, ceiling_s=_RETRY_AFTER_CEILING_S
+        )
+        self._link = Link("sink", sink.name, clock)
+        self._spoiling = Episode("events", clock)
+        self._closed = False
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Forget the parent's batch and locks. Assigns only; the buffer forgets the events themselves."""
+        self._driving = threading.Lock()
+        self._driver: int | None = None
+        self._sealed: _Sealed | None = None
+        self._told: Mapping[str, int] = {}
+        #: Everything admitted to the buffer before this count is to be sent even if it fills no batch.
+        self._goal = 0
+        self._due_s = self._clock.monotonic_s() + self._config.flush_interval_s
+        #: Not before these times: by our own backoff, and by the collector's wish.
+        self._resume_s = self._asked_s = float("-inf")
+        self._backoff.succeeded()
+
+    @property
+    def state(self) -> LinkState:
+        return self._link.state
+
+    def step(self) -> float:
+        """Send what is due, at most one batch; return the seconds until there may be more to do, 0 for at once."""
+        driving = self._driving
+        if self._closed or not driving.acquire(blocking=False):
+            return self._config.flush_interval_s  # someone in flush() is doing this work
+        try:
+            pause_s = self._round()
+        finally:
+            self._release(driving)
+        # However long the collector is left alone, look in now and then: windows turn, and a flush may have succeeded.
+        return min(pause_s, self._config.flush_interval_s)
+
+    def flush(self, timeout_s: float) -> int:
+        """Send all that was recorded before the call, on the calling thread; return how many of those still wait.
+
+        It makes one attempt even when an earlier one failed just now, but heeds a collector that asked for time.
+        Called from within the sink it sends nothing. Any thread; at most ``timeout_s`` seconds. Raises: nothing.
+        """
+        deadline_s = self._clock.monotonic_s() + timeout_s
+        goal = self._buffer.admitted
+        tried = False
+        while self._buffer.drained < goal and not self._closed and self._driver != threading.get_ident():
+            left_s = deadline_s - self._clock.monotonic_s()
+            driving = self._driving
+            if left_s <= 0 or not driving.acquire(timeout=left_s):
+                break
+            try:
+                wait_s = (self._resume_s if tried else self._asked_s) - self._clock.monotonic_s()
+                if wait_s <= 0:
+                    self._goal = max(self._goal, goal)
+                    tried = self._send(min(self._config.deadline_s, left_s)) > 0
+            finally:
+                self._release(driving)
+            if wait_s > 0:
+                if self._clock.monotonic_s() + wait_s >= deadline_s:
+                    break
+                self._clock.wait(Bell(), wait_s)
+        return max(0, goal - self._buffer.drained)
+
+    def close(self, timeout_s: float) -> int:
+        """Refuse further events, flush, and close the sink; return how many events are left behind. Raises: nothing."""
+        self._buffer.close()
+        left = self.flush(timeout_s)
+        self._closed = True
+        contained(self._sink.close, otherwise=None)
+        return left
+
+    # -- everything below runs on the thread that holds _driving
+
+    def _release(self, driving: threading.Lock) -> None:
+        driving.release()
+        self._link.tell()
+        self._spoiling.tell()
+
+    def _round(self) -> float:
+        now_s = self._clock.monotonic_s()
+        self._exposures.turn()
+        if now_s < self._resume_s:
+            return self._resume_s - now_s
+        self._buffer.listen()
+        if now_s >= self._due_s or len(self._buffer) >= self._buffer.crowd:
+            self._due_s = now_s + self._config.flush_interval_s
+            self._goal = self._buffer.admitted
+        if self._buffer.drained >= self._goal:
+            return self._due_s - now_s
+        return self._send(self._config.deadline_s)
+
+    def _send(self, deadline_s: float) -> float:
+        """Send one batch, new or not; return the seconds to wait before the next."""
+        sealed = self._sealed or self._seal()
+        if sealed is None:
+            return 0.0
+        self._driver = threading.get_ident()
+        sent, cause = self._hand_over(sealed.batch, deadline_s)
+        self._driver = None
+        if isinstance(sent, Retry):
+            return self._postpone(sent, cause)
+        self._sealed = None
+        self._backoff.succeeded()
+        self._resume_s = self._asked_s = float("-inf")
+        lost = dict(sealed.spoiled)
+        if isinstance(sent, Delivered):
+            refused = sent.rejected
+            self._told = sealed.told
+            self._link.succeeded()
+        else:
+            refused = {sent.reason: len(sealed.batch.events)}
+            self._link.failed("rejected", f"batch refused: {sent.reason}")
+        for reason, count in refused.items():
+            lost[reason] = lost.get(reason, 0) + count
+        self._buffer.settle(len(sealed.batch.events) - sum(refused.values()), lost)
+        return 0.0
+
+    def _postpone(self, retry: Retry, cause: Exception | None) -> float:
+        now_s = self._clock.monotonic_s()
+        pause_s = self._backoff.failed(retry.after_s, lasting=retry.lasting)
+        self._resume_s = now_s + pause_s
+        if retry.after_s > 0:
+            self._asked_s = now_s + min(retry.after_s, _RETRY_AFTER_CEILING_S)
+        error = retry.reason if cause is None else f"{retry.reason}: {type(cause).__name__}"
+        self._link.failed(standing(retry.reason, lasting=retry.lasting), error, cause)
+        return pause_s
+
+    def _seal(self) -> _Sealed | None:
+        """A batch of the oldest events; None when there are none that can be sent (those that cannot are settled)."""
+        encode = self._encode
+        largest = self._config.max_event_bytes
+        texts: list[str] = []
+        spoiled: dict[str, int] = {}
+        total = 0
+        for event in self._buffer.head(self._config.batch_size):
+            try:
+                text: str = event if event.__class__ is str else encode(event)
+            except _UNENCODABLE as error:
+                self._spoiling.failed("unencodable", type(error).__name__, error)
+                spoiled["unencodable"] = spoiled.get("unencodable", 0) + 1
+                continue
+            size = len(text)  # encoded events are ASCII
+            if size > largest:
+                spoiled["too_large"] = spoiled.get("too_large", 0) + 1
+                continue
+            total += size
+            if total > _MAX_BATCH_BYTES and texts:
+                break
+            texts.append(text)
+        if not texts:
+            self._buffer.settle(0, spoiled)
+            return None
+        self._sealed = _Sealed(texts, spoiled, self._told, self._buffer.losses())
+        return self._sealed
+
+    def _hand_over(self, batch: Batch, deadline_s: float) -> tuple[Sent, Exception | None]:
+        """What the sink answers, with what it raised; a sink may be the application's own and do anything."""
+        raised: list[Exception] = []
+
+        def send() -> Any:
+            return _checked(self._sink.send(batch, deadline_s=deadline_s), len(batch.events))
+
+        sent: Sent = contained(send, otherwise=Retry("sink_error"), failed=raised.append)
+        return sent, raised[0] if raised else None
+
+
+def _checked(sent: Sent, size: int) -> Sent:
+    """``sent`` as the contract has it, never refusing more than was given: the account balances whatever a sink says.
+
+    Raises: TypeError or ValueError when it is no answer at all.
+    """
+    if isinstance(sent, Delivered):
+        refused = {}
+        for reason, count in sent.rejected.items():
+            refused[str(reason)] = count = max(0, min(int(count), size))
+            size -= count
+        return Delivered(refused)
+    if isinstance(sent, Retry):
+        return Retry(str(sent.reason), float(sent.after_s), lasting=bool(sent.lasting))
+    if isinstance(sent, Rejected):
+        return Rejected(str(sent.reason))
+    raise TypeError(f"a sink answers Delivered, Retry or Rejected, not {type(sent).__name__}")

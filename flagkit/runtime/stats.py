@@ -1,0 +1,77 @@
+"""What ``client.status`` says, as frozen values: the account of events, the links to source and sink, the whole.
+
+Only shapes and their meaning; each part is filled in by whoever owns it, and the client puts them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, TypeAlias
+
+from flagkit.errors import Problem
+
+State: TypeAlias = Literal["starting", "ok", "failing", "auth_failed", "rejected"]
+
+
+class Account(NamedTuple):
+    """Where every event went, read at one instant. ``recorded == delivered + sum(lost.values()) + pending``, always.
+
+    recorded: events ever handed over in this process.
+    delivered: events the collector said it has.
+    lost: reason -> events that will never arrive: ``overflow``, ``closed``, ``unencodable``, ``too_large``, or a
+        collector's reason.
+    pending: events in memory, those on the way included.
+    """
+
+    recorded: int
+    delivered: int
+    lost: Mapping[str, int]
+    pending: int
+
+    @property
+    def balanced(self) -> bool:
+        return self.recorded == self.delivered + sum(self.lost.values()) + self.pending
+
+
+class LinkState(NamedTuple):
+    """How it stands with one source or sink.
+
+    state: ``starting`` (not tried yet), ``ok``, ``failing`` (tried again soon), ``auth_failed`` (401, 403: check the
+        key) or ``rejected`` (retrying alone will not help: a wrong address, a refused document or batch).
+    last_error: the latest failure in a few words, kept after recovery; None when there was none.
+    attempts, failures: counts since the start; consecutive_failures: since the last success.
+    last_success_s: on the client's monotonic clock, None when there was none.
+    """
+
+    name: str
+    state: State
+    last_error: str | None
+    attempts: int
+    failures: int
+    consecutive_failures: int
+    last_success_s: float | None
+
+
+class Status(NamedTuple):
+    """A client at one instant.
+
+    ready: definitions are loaded. version: theirs, as the document names it.
+    age_s: seconds since the source last confirmed them; None when it never did.
+    source, sink: None when the client has none.
+    account: None when nothing is recorded.
+    problems: what is wrong in the definitions in use, and in the latest ones if they were refused.
+    trips: flag -> why a guard rolled it back.
+    errors: kind -> answers the client gave although something went wrong inside it.
+    worker_faults: rounds of a background thread that ended in an unexpected exception; each is logged.
+    """
+
+    ready: bool
+    version: str | None
+    age_s: float | None
+    source: LinkState | None
+    sink: LinkState | None
+    account: Account | None
+    problems: tuple[Problem, ...]
+    trips: Mapping[str, str]
+    errors: Mapping[str, int]
+    worker_faults: int
