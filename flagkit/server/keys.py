@@ -1,0 +1,92 @@
+"""Who may read and who may write: bearer keys, held as digests and compared in constant time.
+
+It owns the file of generated keys. Nothing here logs, shows or returns a key; callers hand in the Authorization
+header and get yes or no.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+
+from flagkit.errors import ConfigError
+from flagkit.server.config import ServerConfig
+
+
+class Keys:
+    """The right keys of a service. Immutable, thread-safe; its repr shows none of them."""
+
+    __slots__ = ("_read", "_write")
+
+    def __init__(self, read: Iterable[str], write: Iterable[str]) -> None:
+        self._read = tuple(sha256(key.encode()).digest() for key in read)
+        self._write = tuple(sha256(key.encode()).digest() for key in write)
+
+    def may_read(self, authorization: str | None) -> bool:
+        """Whether the header carries a read key. Raises: Nothing."""
+        return _among(self._read, authorization)
+
+    def may_write(self, authorization: str | None) -> bool:
+        """Whether the header carries a write key. Raises: Nothing."""
+        return _among(self._write, authorization)
+
+
+def keys_for(config: ServerConfig) -> Keys:
+    """The configured keys; where none are, the generated ones, which are made at the first start.
+
+    Raises: ConfigError when the file of generated keys cannot be used, can be read by others or does not hold keys.
+    """
+    if config.read_keys and config.write_keys:
+        return Keys(config.read_keys, config.write_keys)
+    try:
+        try:
+            generated = _generate(config.keys_path)
+        except FileExistsError:
+            generated = _load(config.keys_path)
+    except OSError as error:
+        expected = f"a regular file that can be made and read ({error.strerror})"
+        raise ConfigError("keys file", str(config.keys_path), expected) from None
+    return Keys(config.read_keys or (generated["read"],), config.write_keys or (generated["write"],))
+
+
+def _among(digests: tuple[bytes, ...], authorization: str | None) -> bool:
+    scheme, _, key = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer":
+        return False
+    given = sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
+    # Every digest is compared, so that the time taken does not tell which one was right.
+    return sum(hmac.compare_digest(given, digest) for digest in digests) > 0
+
+
+def _generate(path: Path) -> dict[str, str]:
+    keys = {"read": secrets.token_urlsafe(24), "write": secrets.token_urlsafe(24)}
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(json.dumps(keys) + "\n")
+    return keys
+
+
+def _load(path: Path) -> dict[str, str]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(descriptor, encoding="ascii", errors="replace") as file:
+        status = os.fstat(descriptor)
+        if status.st_mode & 0o077 or status.st_uid != os.getuid():
+            raise ConfigError("keys file", str(path), "a file that only its owner, this user, can read (mode 0600)")
+        text = file.read(65_536)
+    try:
+        keys = json.loads(text)
+        return {role: _key(keys[role]) for role in ("read", "write")}
+    except (ValueError, TypeError, KeyError):
+        # from None: the parser's message may quote the file
+        raise ConfigError("keys file", str(path), 'JSON of the form {"read": "...", "write": "..."}') from None
+
+
+def _key(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError("a key is a string")
+    return value

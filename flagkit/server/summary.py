@@ -1,0 +1,104 @@
+"""What the stored events say: units and exposures by flag, variant and hour, and metric events joined to them.
+
+It only reads, through a connection that cannot write and does not block the writer, and in one transaction, so that the
+figures belong together. The application calls it on the thread that owns the connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+_UNITS: Final = "SELECT COUNT(DISTINCT unit), COUNT(*) FROM exposures WHERE flag = :flag AND time_ms >= :since_ms"
+_VARIANTS: Final = """
+SELECT variant, COUNT(DISTINCT unit), COUNT(*) FROM exposures WHERE flag = :flag AND time_ms >= :since_ms
+GROUP BY variant ORDER BY variant"""
+_HOURS: Final = """
+SELECT variant, hour, COUNT(DISTINCT unit), COUNT(*) FROM exposures WHERE flag = :flag AND time_ms >= :since_ms
+GROUP BY variant, hour ORDER BY hour"""
+# Where each unit was first. `variant` beside MIN is that of the row which has the minimum: SQLite promises it.
+_FIRST: Final = """
+CREATE TEMP TABLE first AS
+SELECT unit, variant, MIN(time_ms) AS since_ms FROM exposures WHERE flag = :flag AND time_ms >= :since_ms
+GROUP BY unit"""
+_FIRST_UNITS: Final = "SELECT variant, COUNT(*) FROM first GROUP BY variant"
+_METRICS: Final = """
+SELECT variant, name, COUNT(DISTINCT metrics.unit), COUNT(*), SUM(value), AVG(value)
+FROM metrics JOIN first ON metrics.unit = first.unit AND metrics.time_ms >= first.since_ms
+GROUP BY variant, name ORDER BY name"""
+_STORED: Final = "SELECT (SELECT COUNT(*) FROM exposures) AS exposures, (SELECT COUNT(*) FROM metrics) AS metrics"
+_RECEIVED: Final = """
+SELECT COUNT(*) AS batches, COALESCE(SUM(deliveries), 0) AS deliveries, COALESCE(SUM(events), 0) AS events,
+    COALESCE(SUM(accepted), 0) AS accepted, COALESCE(SUM(duplicates), 0) AS duplicates FROM batches"""
+
+
+class Question(NamedTuple):
+    """What to sum up: one flag or all (None), and only what happened at ``since_ms`` or later."""
+
+    flag: str | None = None
+    since_ms: int = 0
+
+
+def summarise(path: Path, question: Question) -> dict[str, Any]:
+    """The answer to ``GET /v1/summary``, as JSON values.
+
+    A unit counts once in each figure, however many hours it was seen in. A metric event belongs to the variant its unit
+    was exposed to first, if that was not after the event. Cost: reads every exposure asked about; seconds for millions.
+    Raises: sqlite3.Error.
+    """
+    with _reading(path) as connection:
+        flags = [flag for (flag,) in connection.execute("SELECT DISTINCT flag FROM exposures ORDER BY flag")]
+        if question.flag is not None:
+            flags = [flag for flag in flags if flag == question.flag]
+        return {
+            **question._asdict(),
+            "flags": {flag: _of_flag(connection, question._replace(flag=flag)) for flag in flags},
+            "stored": _row(connection, _STORED),
+            "received": _row(connection, _RECEIVED),
+            "dropped": dict(connection.execute("SELECT reason, events FROM dropped ORDER BY reason")),
+        }
+
+
+def _of_flag(connection: sqlite3.Connection, question: Question) -> dict[str, Any]:
+    asked = question._asdict()
+    units, exposures = connection.execute(_UNITS, asked).fetchone()
+    variants: dict[str, dict[str, Any]] = {
+        variant: {"units": units, "exposures": exposures, "hours": [], "metrics": {}}
+        for variant, units, exposures in connection.execute(_VARIANTS, asked)
+    }
+    for variant, hour, hour_units, hour_exposures in connection.execute(_HOURS, asked):
+        row = {"hour": _hour_text(hour), "units": hour_units, "exposures": hour_exposures}
+        variants[variant]["hours"].append(row)
+    connection.execute(_FIRST, asked)
+    first_units = dict(connection.execute(_FIRST_UNITS))
+    for variant, name, with_event, events, total, mean in connection.execute(_METRICS):
+        variants[variant]["metrics"][name] = {
+            "units": first_units[variant],
+            "units_with_event": with_event,
+            "events": events,
+            "sum": total,
+            "mean": mean,
+        }
+    connection.execute("DROP TABLE first")
+    return {"units": units, "exposures": exposures, "variants": variants}
+
+
+def _row(connection: sqlite3.Connection, query: str) -> dict[str, int]:
+    cursor = connection.execute(query)
+    return dict(zip((column[0] for column in cursor.description), cursor.fetchone(), strict=True))
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0, isolation_level=None)
+    with contextlib.closing(connection):
+        connection.execute("BEGIN")
+        yield connection
+
+
+def _hour_text(hour: int) -> str:
+    return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
