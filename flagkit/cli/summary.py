@@ -1,0 +1,124 @@
+"""``flagkit summary URL``: what a service has stored, by flag and variant, as a table."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import click
+
+from flagkit.cli import options
+from flagkit.cli.text import columns, percent, plain
+
+_PATH: Final = "/v1/summary"
+_URL: Final = re.compile(r"(https?://[^/?#]+)((?:/[^/?#]+)*)/?").fullmatch
+_DEADLINE_S: Final = 60.0
+_MAX_BYTES: Final = 256 * 1024 * 1024
+
+
+@click.command("summary")
+@click.argument("url")
+@click.option("--key", envvar="FLAGKIT_READ_KEY", metavar="KEY", help="The read key. Better in FLAGKIT_READ_KEY.")
+@click.option("--flag", metavar="KEY", help="Only this flag, and hour by hour.")
+@click.option("--since", type=options.instant, metavar="RFC3339", help="Only what happened from then on.")
+@click.option("--allow-insecure-http", is_flag=True, help="Speak http beyond this machine; the key goes in the clear.")
+@click.option("--json", "as_json", is_flag=True, help="Print the service's answer as it is.")
+def command(
+    url: str, key: str | None, flag: str | None, since: int | None, allow_insecure_http: bool, as_json: bool
+) -> None:
+    """Show the units and exposures stored by the service at URL, by flag and variant."""
+    asked = {"flag": flag, "since": None if since is None else _rfc3339(since)}
+    answer = fetch(url, {name: text for name, text in asked.items() if text}, key, insecure=allow_insecure_http)
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
+    try:
+        lines = list(_lines(answer, hourly=flag is not None))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise click.ClickException(plain(f"{url}: the answer is not a summary")) from None
+    for line in lines:
+        click.echo(plain(line))
+
+
+def fetch(url: str, query: Mapping[str, str], key: str | None, *, insecure: bool) -> Any:
+    """The service's answer, decoded. Raises: ConfigError for a bad URL; ClickException when there is no answer."""
+    from flagkit.http import NoReply, Wire  # the HTTP library costs a quarter of a second
+
+    wanted = f"{_PATH}?{urlencode(query)}" if query else _PATH
+    found = _URL(url)
+    # Behind a proxy the service may have a path of its own. What else a URL may not have, Wire says.
+    origin, path = (found[1], found[2]) if found else (url, "")
+    wire = Wire(origin, path + wanted, key=key, allow_insecure_http=insecure)
+    try:
+        reply = wire.get(deadline_s=_DEADLINE_S, max_bytes=_MAX_BYTES)
+    except NoReply as error:
+        raise click.ClickException(plain(str(error))) from None
+    finally:
+        wire.close()
+    if reply.status == 401:
+        raise click.ClickException(plain(f"{url}: not the read key (give it in FLAGKIT_READ_KEY)"))
+    if reply.status != 200:
+        raise click.ClickException(plain(f"{url}: answered with status {reply.status}"))
+    try:
+        return options.strict_json(reply.body)
+    except ValueError:
+        raise click.ClickException(plain(f"{url}: the answer is not JSON")) from None
+
+
+def _lines(answer: Any, *, hourly: bool) -> Iterator[str]:
+    flags = answer["flags"]
+    variants = list(_variants(flags))
+    if variants:
+        yield from columns([("flag", "variant", "units", "share", "exposures"), *variants], frozenset({2, 3, 4}))
+    else:
+        yield "no exposures"
+    metrics = list(_metrics(flags))
+    if metrics:
+        head = ("metric", "flag", "variant", "units", "with it", "events", "mean")
+        yield ""
+        yield from columns([head, *metrics], frozenset({3, 4, 5, 6}))
+    hours = list(_hours(flags)) if hourly else []
+    if hours:
+        yield ""
+        yield from columns([("hour", "variant", "units", "exposures"), *hours], frozenset({2, 3}))
+    yield ""
+    yield _counts("stored", answer["stored"])
+    yield _counts("received", answer["received"])
+    if answer["dropped"]:
+        yield _counts("lost by clients", answer["dropped"])
+
+
+def _variants(flags: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for flag, found in flags.items():
+        for name, variant in found["variants"].items():
+            share = percent(variant["units"], found["units"])
+            yield flag, name, f"{variant['units']:,}", share, f"{variant['exposures']:,}"
+
+
+def _metrics(flags: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for flag, found in flags.items():
+        for name, variant in found["variants"].items():
+            for metric, seen in variant["metrics"].items():
+                counts = (f"{seen[count]:,}" for count in ("units", "units_with_event", "events"))
+                yield metric, flag, name, *counts, "-" if seen["mean"] is None else f"{seen['mean']:,.4g}"
+
+
+def _hours(flags: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return sorted(
+        (hour["hour"], name, f"{hour['units']:,}", f"{hour['exposures']:,}")
+        for found in flags.values()
+        for name, variant in found["variants"].items()
+        for hour in variant["hours"]
+    )
+
+
+def _counts(title: str, counts: Mapping[str, int]) -> str:
+    return f"{title}: {', '.join(f'{number:,} {name}' for name, number in counts.items())}"
+
+
+def _rfc3339(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
