@@ -47,6 +47,7 @@ _FLAG: Final = frozenset(
 _PREREQUISITE: Final = frozenset({"flag", "variants"})
 _KINDS: Final = ("release", "experiment", "ops", "permission")
 _BOOLEAN: Final[Mapping[str, Any]] = {"on": True, "off": False}
+_NO_TARGETS: Final[Mapping[bytes, str]] = {}
 _MAX_VARIANTS: Final = 1000
 
 
@@ -82,7 +83,7 @@ def read_flag(key: str, value: object, at: At, faults: Faults) -> FlagDefinition
         if "prerequisites" in raw
         else (),
         exclude=exclude,
-        targets=_targets(raw["targets"], variants, (at, "targets"), faults) if "targets" in raw else {},
+        targets=_targets(raw["targets"], variants, (at, "targets"), faults) if "targets" in raw else _NO_TARGETS,
         rules=rules,
         salt=read_key(raw["salt"], (at, "salt"), faults) if "salt" in raw else key,
         kind=read_choice(raw["kind"], _KINDS, (at, "kind"), faults) if "kind" in raw else "release",
