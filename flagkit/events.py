@@ -150,9 +150,23 @@ class Retry(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """The collector will never take this batch; its events are lost for ``reason``."""
+    """The collector will never take this batch; its events are lost for ``reason``.
+
+    ``divisible``: it may take some of them, so they are offered again in smaller batches, and only what is refused
+    alone is lost.
+    """
 
     reason: str
+    divisible: bool = False
 
 
-Sent: TypeAlias = Delivered | Retry | Rejected
+class TooLarge(NamedTuple):
+    """More than the collector takes at once; smaller batches may pass, now and later.
+
+    ``reason``: what an event is lost for that is too large all by itself.
+    """
+
+    reason: str = "too_large"
+
+
+Sent: TypeAlias = Delivered | Retry | Rejected | TooLarge

@@ -6,6 +6,7 @@ bytes come from.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Final
@@ -17,14 +18,17 @@ from flagkit.core.snapshot import Snapshot
 from flagkit.dialects import Parse
 from flagkit.errors import DefinitionsError, Problem
 
+_log: Final = logging.getLogger("flagkit")
+
 _GRACE_S: Final = 60.0
+_MOST_SHOWN: Final = 20
 
 
 class Current:
     """Owner of the snapshot.
 
     fixed: the definitions cannot change, so that they never grow old.
-    snapshot: what answers now. problems: what is wrong in the last document, refused or not.
+    snapshot: what answers now.
     """
 
     def __init__(
@@ -46,7 +50,8 @@ class Current:
             clock, math.inf if fixed else max(2 * config.poll_interval_s, _GRACE_S)
         )
         self._confirmed_s: float | None = None
-        self.problems: tuple[Problem, ...] = ()
+        self._said: tuple[Problem, ...] = ()  # of the definitions in use
+        self._refusal: tuple[Problem, ...] = ()  # of the latest document, if it was refused
         self.snapshot = Snapshot(Definitions({}), now_ms=self._definitions_clock.now_ms, observe=observe, ready=False)
 
     def install(self, data: bytes) -> None:
@@ -56,13 +61,17 @@ class Current:
             parsed = self._parse(data, known)
             self._check_environment(parsed.definitions, known)
         except DefinitionsError as error:
-            self.problems = error.problems
+            self._refusal = error.problems
             raise
-        self.problems = parsed.problems
+        if parsed.problems and parsed.problems != self._said:
+            shown = "".join(f"\n  {problem}" for problem in parsed.problems[:_MOST_SHOWN])
+            _log.warning("definitions: %d problems:%s", len(parsed.problems), shown)
+        self._said, self._refusal = parsed.problems, ()
         self._store(self.snapshot.following(parsed.definitions, stale=frozenset()))
 
     def confirm(self, server_ms: int | None) -> None:
         """The source vouched for the definitions in use just now; ``server_ms`` is its wall clock, if it told."""
+        self._refusal = ()
         self._confirmed_s = self._clock.monotonic_s()
         self._definitions_clock.confirm(server_ms)
         self.age()
@@ -83,6 +92,11 @@ class Current:
         if flag.max_age_s is not None:
             return flag.max_age_s
         return self._config.max_age_s if flag.guard is not None or flag.is_partial else math.inf
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong in the definitions in use, and in the latest document if it was refused."""
+        return self._said + self._refusal
 
     @property
     def age_s(self) -> float | None:

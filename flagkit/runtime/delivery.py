@@ -1,8 +1,9 @@
 """``Delivery``: takes events from the buffer to the sink: seals batches, sends them, waits when told, counts the fate.
 
 A batch that could not be delivered is sent again as it is, same id and same bytes, until the collector has it
-or refuses it. One thread at a time drives the sink: normally a worker calling ``step``, or whoever calls ``flush``,
-so that a flush works while the interpreter exits and no thread can be started. It knows nothing of decisions.
+or refuses it; then its events are sealed again into smaller ones, until the event at fault is alone. One thread at a
+time drives the sink: normally a worker calling ``step``, or whoever calls ``flush``, so that a flush works while the
+interpreter exits and no thread can be started. It knows nothing of decisions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Final
 from flagkit.boundary import contained
 from flagkit.clock import Clock
 from flagkit.config import Config
-from flagkit.events import Batch, Delivered, ExposureEncoder, Rejected, Retry, Sent
+from flagkit.events import Batch, Delivered, ExposureEncoder, Rejected, Retry, Sent, TooLarge
 from flagkit.runtime.backoff import SYSTEM_RANDOM, Backoff
 from flagkit.runtime.bell import Bell
 from flagkit.runtime.buffer import Buffer
@@ -66,10 +67,12 @@ class Delivery:
         "_exposures",
         "_goal",
         "_link",
+        "_most_bytes",
         "_resume_s",
         "_sealed",
         "_sink",
         "_spoiling",
+        "_suspect",
         "_told",
     )
 
@@ -95,6 +98,8 @@ class Delivery:
         self._link = Link("sink", sink.name, clock)
         self._spoiling = Episode("events", clock)
         self._closed = False
+        #: The largest batch, in bytes of events, that the collector seems to take.
+        self._most_bytes = _MAX_BATCH_BYTES
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -103,6 +108,8 @@ class Delivery:
         self._driver: int | None = None
         self._sealed: _Sealed | None = None
         self._told: Mapping[str, int] = {}
+        #: The events admitted before this count, those that are left of them, were refused together.
+        self._suspect = 0
         #: Everything admitted to the buffer before this count is to be sent even if it fills no batch.
         self._goal = 0
         self._due_s = self._clock.monotonic_s() + self._config.flush_interval_s
@@ -192,20 +199,48 @@ class Delivery:
         if isinstance(sent, Retry):
             return self._postpone(sent, cause)
         self._sealed = None
-        self._backoff.succeeded()
         self._resume_s = self._asked_s = float("-inf")
-        lost = dict(sealed.spoiled)
         if isinstance(sent, Delivered):
-            refused = sent.rejected
-            self._told = sealed.told
-            self._link.succeeded()
-        else:
-            refused = {sent.reason: len(sealed.batch.events)}
-            self._link.failed("rejected", f"batch refused: {sent.reason}")
+            return self._delivered(sealed, sent.rejected)
+        return self._refused(sealed, sent)
+
+    def _delivered(self, sealed: _Sealed, refused: Mapping[str, int]) -> float:
+        self._backoff.succeeded()
+        self._link.succeeded()
+        self._told = sealed.told
+        # Collectors are reconfigured, so what one took once is tried again: twice as much after 70 batches.
+        self._most_bytes = min(self._most_bytes + self._most_bytes // 100 + 1, _MAX_BATCH_BYTES)
+        self._settle(sealed, refused)
+        return 0.0
+
+    def _refused(self, sealed: _Sealed, sent: Rejected | TooLarge) -> float:
+        """See to it that the next batch is smaller, or lose this one; return the seconds to wait before the next."""
+        events = sealed.batch.events
+        divisible = isinstance(sent, TooLarge) or sent.divisible
+        if divisible and len(events) > 1:
+            # Nothing is lost yet: the next batch is sealed from the same events, and reports the same losses.
+            if isinstance(sent, TooLarge):
+                self._most_bytes = sum(map(len, events)) // 2
+            else:
+                self._suspect = self._buffer.drained + len(events) + sum(sealed.spoiled.values())
+            return 0.0
+        self._settle(sealed, {sent.reason: len(events)})
+        self._link.failed("rejected", f"batch refused: {sent.reason}")
+        if not divisible:
+            self._backoff.succeeded()
+            return 0.0
+        alone = self._backoff.failures == 0
+        pause_s = self._backoff.failed()
+        if alone:
+            return 0.0  # a bad event among good ones holds them up no longer
+        self._resume_s = self._clock.monotonic_s() + pause_s
+        return pause_s
+
+    def _settle(self, sealed: _Sealed, refused: Mapping[str, int]) -> None:
+        lost = dict(sealed.spoiled)
         for reason, count in refused.items():
             lost[reason] = lost.get(reason, 0) + count
         self._buffer.settle(len(sealed.batch.events) - sum(refused.values()), lost)
-        return 0.0
 
     def _postpone(self, retry: Retry, cause: Exception | None) -> float:
         now_s = self._clock.monotonic_s()
@@ -217,6 +252,13 @@ class Delivery:
         self._link.failed(standing(retry.reason, lasting=retry.lasting), error, cause)
         return pause_s
 
+    def _most_events(self) -> int:
+        """How many events the next batch may take."""
+        if self._backoff.failures > 1:
+            return 1  # one loss after another: perhaps the collector refuses everything, which one event can find out
+        left = self._suspect - self._buffer.drained
+        return max(1, left // 2) if left > 0 else self._config.batch_size
+
     def _seal(self) -> _Sealed | None:
         """A batch of the oldest events; None when there are none that can be sent (those that cannot are settled)."""
         encode = self._encode
@@ -224,7 +266,7 @@ class Delivery:
         texts: list[str] = []
         spoiled: dict[str, int] = {}
         total = 0
-        for event in self._buffer.head(self._config.batch_size):
+        for event in self._buffer.head(self._most_events()):
             try:
                 text: str = event if event.__class__ is str else encode(event)
             except _UNENCODABLE as error:
@@ -236,7 +278,7 @@ class Delivery:
                 spoiled["too_large"] = spoiled.get("too_large", 0) + 1
                 continue
             total += size
-            if total > _MAX_BATCH_BYTES and texts:
+            if total > self._most_bytes and texts:
                 break
             texts.append(text)
         if not texts:
@@ -270,5 +312,7 @@ def _checked(sent: Sent, size: int) -> Sent:
     if isinstance(sent, Retry):
         return Retry(str(sent.reason), float(sent.after_s), lasting=bool(sent.lasting))
     if isinstance(sent, Rejected):
-        return Rejected(str(sent.reason))
-    raise TypeError(f"a sink answers Delivered, Retry or Rejected, not {type(sent).__name__}")
+        return Rejected(str(sent.reason), divisible=bool(sent.divisible))
+    if isinstance(sent, TooLarge):
+        return TooLarge(str(sent.reason))
+    raise TypeError(f"a sink answers Delivered, Retry, Rejected or TooLarge, not {type(sent).__name__}")

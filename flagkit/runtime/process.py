@@ -10,9 +10,11 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 from typing import Final, Protocol
 from weakref import WeakSet
 
+from flagkit.boundary import contained
 from flagkit.clock import SystemClock
 
 _CLOCK: Final = SystemClock()
@@ -31,7 +33,7 @@ class Resident(Protocol):
 
 
 class _Process:
-    __slots__ = ("exiting", "hooked", "pid", "residents", "watched_pid")
+    __slots__ = ("exiting", "hooked", "noticing", "pid", "residents", "watched_pid")
 
     def __init__(self) -> None:
         self.residents: WeakSet[Resident] = WeakSet()
@@ -39,9 +41,21 @@ class _Process:
         self.hooked = False
         self.exiting = False
         self.watched_pid = 0
+        self.noticing = threading.Lock()
+
+    @property
+    def preforking(self) -> bool:
+        """Whether uWSGI is still to fork this process into its workers, which then hear of it from nobody."""
+        uwsgi = sys.modules.get("uwsgi")
+        if uwsgi is None:
+            return False
+        return contained(
+            lambda: not (uwsgi.worker_id() or uwsgi.mule_id() or uwsgi.i_am_the_spooler()), otherwise=False
+        )
 
     def adopt(self, resident: Resident) -> None:
         """Tell ``resident`` of forks and of the exit for as long as somebody else holds it."""
+        self.notice_fork()
         if not self.hooked:
             self.hooked = True
             os.register_at_fork(after_in_child=self.forked)
@@ -51,15 +65,19 @@ class _Process:
 
     def forked(self) -> None:
         """Runs in a forked child, from the hook or because ``notice_fork`` saw another process id."""
-        self.pid = os.getpid()
         self.exiting = False
         for resident in list(self.residents):
             resident.after_fork()
+        self.noticing = threading.Lock()
+        self.pid = os.getpid()
 
     def notice_fork(self) -> None:
-        """The second line: do what the hook would have done, if it did not run."""
+        """The second line: do what the hook would have done, if it did not run. Call it before anything is recorded."""
         if self.pid != os.getpid():
-            self.forked()
+            # The threads of a worker may all notice at once: one forgets the parent's events, before any records its own.
+            with self.noticing:
+                if self.pid != os.getpid():
+                    self.forked()
 
     def watch_exit(self) -> None:
         """Have ``leave`` called in children of multiprocessing too: they end without running atexit hooks."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flagkit.boundary import contained
 from flagkit.clock import Clock
 from flagkit.config import Config
 from flagkit.context import Context
@@ -47,11 +48,9 @@ class Recording:
         if context._key is False:
             self._buffer.refuse("invalid_context")
             return
-        try:
-            text = encode_metric(
-                event, context.unit_text, self._clock.wall_ms(), value, properties, self._environment()
-            )
-        except (ValueError, TypeError, RecursionError):
+        now_ms, environment = self._clock.wall_ms(), self._environment()
+        text = contained(encode_metric, event, context.unit_text, now_ms, value, properties, environment, otherwise="")
+        if not text:
             self._buffer.refuse("unencodable")
             return
         if len(text) > self._config.max_event_bytes:

@@ -84,7 +84,7 @@ class Worker:
             process.notice_fork()
             self.after_fork()  # once more in case nobody adopted what this worker belongs to
         # On Python 3.11 a thread started while the interpreter finalizes is waited for, for ever.
-        if self.running or self._stopped or process.exiting or sys.is_finalizing():
+        if self.running or self._stopped or process.exiting or process.preforking or sys.is_finalizing():
             return
         starting = self._starting
         if self._clock.monotonic_s() < self._resume_s or not starting.acquire(blocking=False):
@@ -116,7 +116,7 @@ class Worker:
 
     def _launch(self) -> None:
         process.watch_exit()
-        bell = self._bell
+        bell = self._bell = Bell()  # of the kind that threads are now: gevent may have patched both since the last one
         # The thread holds its worker weakly while it waits, so that a client dropped without close() leaves no thread.
         me = weakref.ref(self, lambda _: bell.set())
         thread = threading.Thread(target=_run, args=(me, bell, self._clock), name=self.name, daemon=True)

@@ -11,7 +11,7 @@ import zlib
 from typing import Any, Final
 
 from flagkit.clock import Clock, SystemClock
-from flagkit.events import Batch, Delivered, Rejected, Retry, Sent
+from flagkit.events import Batch, Delivered, Rejected, Retry, Sent, TooLarge
 from flagkit.http import NoReply, Reply, Wire
 
 _PATH: Final = "/v1/events"
@@ -74,9 +74,9 @@ def _refused(reply: Reply) -> Sent:
     """What a status other than 200 and 202 means for the batch."""
     status = reply.status
     if status == 413:
-        return Rejected("too_large")
+        return TooLarge()
     if status in (400, 422):
-        return Rejected(f"http_{status}")
+        return Rejected(f"http_{status}", divisible=True)  # one bad event may be all it takes
     if status < 400:
         return Retry("not_an_ack")
     after_s = min(reply.retry_after_s or 0.0, _MAX_WAIT_S)

@@ -22,7 +22,8 @@ class Sink(Protocol):
         """Deliver one batch, and say what became of it.
 
         ``Delivered`` only when the other side has confirmed this very batch; ``Retry`` when it may be sent again,
-        which must then be harmless (same batch id, same event ids); ``Rejected`` when it never will be taken.
+        which must then be harmless (same batch id, same event ids); ``Rejected`` when it never will be taken
+        (``divisible`` when some of its events may be); ``TooLarge`` when smaller batches may pass.
 
         Args:
             batch: at least one event.

@@ -12,7 +12,7 @@ from flagkit.clock import SystemClock, Waitable
 from flagkit.config import Config
 from flagkit.decision import Decision, Reason
 from flagkit.errors import FetchError
-from flagkit.events import Batch, Delivered, ExposureEncoder, Sent
+from flagkit.events import Batch, Delivered, ExposureEncoder, Rejected, Sent, TooLarge
 from flagkit.runtime.buffer import Buffer
 from flagkit.runtime.delivery import Delivery
 from flagkit.runtime.exposures import Exposures
@@ -184,6 +184,19 @@ def decision(flag: str = "new-checkout", variant: str = "on") -> Decision:
 def metric(number: int) -> str:
     """An event that is encoded already, with an id of its own."""
     return json.dumps({"id": f"{number:032x}", "type": "metric"})
+
+
+def picky(*poison: int, most_bytes: int | None = None) -> Callable[[Batch], Sent]:
+    """A sink's answer: it takes no batch with one of these ``metric`` events in it, and no more bytes of events."""
+
+    def answer(batch: Batch) -> Sent:
+        if most_bytes is not None and sum(map(len, batch.events)) > most_bytes:
+            return TooLarge()
+        if any(metric(number) in batch.events for number in poison):
+            return Rejected("http_400", divisible=True)
+        return Delivered()
+
+    return answer
 
 
 def unavailable(**details: Any) -> FetchError:

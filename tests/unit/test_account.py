@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from fakes import Hopeless, Rig, ScriptedSink, decision
+from fakes import Hopeless, Rig, ScriptedSink, decision, metric, picky
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flagkit.events import Batch, Delivered, Rejected, Retry, Sent
+from flagkit.events import Batch, Delivered, Rejected, Retry, Sent, TooLarge
 
 OUTCOMES: list[Callable[[Rig], Any]] = [
     lambda _: Delivered(),
@@ -18,7 +18,9 @@ OUTCOMES: list[Callable[[Rig], Any]] = [
     lambda _: Retry("http_503"),
     lambda _: Retry("http_503", 20.0),
     lambda _: Retry("http_401", lasting=True),
-    lambda _: Rejected("http_400"),
+    lambda _: Rejected("full"),
+    lambda _: Rejected("http_400", divisible=True),
+    lambda _: TooLarge(),
     lambda _: OSError("broken"),
     lambda rig: lambda batch: rig.sink.store(batch) or Retry("deadline"),
 ]
@@ -97,3 +99,33 @@ def test_every_event_is_delivered_pending_or_lost_with_a_reason(schedule: list[t
     assert account.pending == 0
     assert account.delivered == len(rig.sink.stored)
     assert rig.sink.dropped == account.lost, "every loss was told, once"
+
+
+@settings(derandomize=True, max_examples=150, deadline=None)
+@given(
+    poison=st.sets(st.integers(0, 59), max_size=9),
+    hopeless=st.sets(st.integers(0, 59), max_size=9),
+    outages=st.sets(st.integers(0, 40), max_size=9),
+    most_bytes=st.sampled_from([None, 40, 100, 300, 1000]),
+    batch_size=st.integers(1, 30),
+)
+def test_whatever_a_collector_refuses_all_else_arrives_once_and_in_order(
+    poison: set[int], hopeless: set[int], outages: set[int], most_bytes: int | None, batch_size: int
+) -> None:
+    answer = picky(*poison, most_bytes=most_bytes)
+    rig = Rig(*[Retry("http_503") if number in outages else answer for number in range(500)], batch_size=batch_size)
+    logging.getLogger("flagkit").disabled = True
+    try:
+        for number in range(60):
+            rig.buffer.append(Hopeless() if number in hopeless else metric(number))  # type: ignore[arg-type]
+        rig.run(2000)
+    finally:
+        logging.getLogger("flagkit").disabled = False
+    tiny = most_bytes == 40
+    good = [] if tiny else [number for number in range(60) if number not in poison | hopeless]
+    assert [int(event, 16) for event in rig.sink.stored] == good
+    account = rig.buffer.account()
+    assert (account.recorded, account.delivered, account.pending) == (60, len(good), 0)
+    refused = 60 - len(good) - len(hopeless)
+    expected = {"unencodable": len(hopeless), "too_large" if tiny else "http_400": refused}
+    assert account.lost == {reason: count for reason, count in expected.items() if count}

@@ -14,7 +14,7 @@ import responses
 from loopback import Call, refusing, serving
 
 from flagkit.errors import ConfigError
-from flagkit.events import Batch, Delivered, Rejected, Retry, encode_metric
+from flagkit.events import Batch, Delivered, Rejected, Retry, TooLarge, encode_metric
 from flagkit.sinks import Http, Log, Memory, Sink
 
 KEY = "sk-write-0123456789"
@@ -225,10 +225,15 @@ def test_http_waits_as_long_as_it_is_asked_to_but_no_longer_than_an_hour(status:
             assert send(sink) == Retry(f"http_{status}", seconds)
 
 
-@pytest.mark.parametrize(("status", "reason"), [(400, "http_400"), (422, "http_422"), (413, "too_large")])
-def test_http_gives_up_a_batch_that_is_itself_refused(status: int, reason: str) -> None:
+@pytest.mark.parametrize("status", [400, 422])
+def test_http_offers_in_smaller_batches_what_is_refused_for_an_event_in_it(status: int) -> None:
     with answering(status) as sink:
-        assert send(sink) == Rejected(reason)
+        assert send(sink) == Rejected(f"http_{status}", divisible=True)
+
+
+def test_http_knows_a_batch_that_is_too_large() -> None:
+    with answering(413) as sink:
+        assert send(sink) == TooLarge("too_large")
 
 
 def test_http_keeps_the_batch_when_the_network_fails() -> None:
