@@ -22,8 +22,13 @@ COMMANDS: Final = {
     "demo": ("demo", "Run the whole loop on this machine and report what happened."),
     "diff": ("diff", "Show who would get another variant, before anything is published."),
     "eval": ("eval", "Decide a flag for one context, and say why."),
+    "history": ("history", "Show who changed what in a definitions file, when and why."),
+    "kill": ("kill", "Switch a flag off for everyone."),
     "lint": ("lint", "Compare definitions with the code that asks for them."),
+    "ramp": ("ramp", "Change the percentage of a rollout."),
+    "revert": ("revert", "Undo the last change of a flag."),
     "serve": ("serve", "Serve definitions and collect events, on one host."),
+    "set": ("set", "Serve one variant to everyone."),
     "summary": ("summary", "Show the units and exposures a service has stored."),
     "validate": ("validate", "Check definitions files; one line a mistake."),
 }
