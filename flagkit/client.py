@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol, TypeVar, overload
 
+from flagkit.boundary import contained
 from flagkit.clock import Clock, SystemClock
 from flagkit.config import Config
 from flagkit.context import ANONYMOUS, Context, Scope, as_context, current_scope, overriding
@@ -43,8 +44,7 @@ class _Unset:
 
 UNSET: Final[Any] = _Unset()
 #: Answers that a pinned one gives way to: nobody waits for the end of a request to be safe.
-_NO_PIN: Final = (None, None)
-_ENDS_PIN: Final = (Reason.DISABLED, Reason.GUARD)
+_ENDS_PIN: Final = (Reason.DISABLED, Reason.GUARD, Reason.PREREQUISITE_FAILED)
 
 
 class _Answers(Protocol):
@@ -99,7 +99,7 @@ class Client:
         clock: Clock | None = None,
     ) -> None:
         self._config = _checked_config(config)
-        self._clock = clock or SystemClock()
+        self._clock = _checked_clock(clock)
         self._source, self._sink = _ends(url, key, source, sink)
         self._ready = threading.Event()
         self._errors: dict[str, int] = {}
@@ -131,9 +131,10 @@ class Client:
 
         Raises: ConfigError when there is no such file. A file that cannot be used is said in ``status.problems``.
         """
+        source = File(path)
         if not os.path.isfile(path):
             raise ConfigError("path", os.fspath(path), "the path of a definitions file that exists")
-        return cls(source=File(path), sink=sink, config=config)
+        return cls(source=source, sink=sink, config=config)
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
@@ -187,11 +188,12 @@ class Client:
         if decision.error_code is not None:
             return self._otherwise(decision, default)
         value = decision.value
-        if value.__class__ is not default.__class__ and default is not None:
-            if not (default.__class__ is float and value.__class__ is int):
+        if type(value) is not type(default) and default is not None:
+            # An int will do for a float, unless it is beyond any.
+            value = contained(float, value, otherwise=None) if (type(value), type(default)) == (int, float) else None
+            if value is None:
                 self._count(ErrorCode.TYPE_MISMATCH)
                 return default
-            value = float(value)
         exposed = decision._exposed
         if exposed is not None and asker._key not in exposed:
             self._expose(decision, asker)
@@ -247,7 +249,10 @@ class Client:
         if self._closed:
             return
         process.adopt(self)
-        self._answers = self._current.snapshot
+        if not process.preforking:  # then it stays asleep: the first question in a worker is what notices the fork
+            # The poller may publish between a read and a store here, so look again until both are the same.
+            while self._answers is not self._current.snapshot:
+                self._answers = self._current.snapshot
         if not self._fixed:
             self._poll_worker.start()
         if self._recording is not None:
@@ -274,7 +279,7 @@ class Client:
         self._poll_worker.stop()
         left = self._recording.close(timeout_s) if self._recording is not None else 0
         self._poll_worker.stop(1.0)
-        self._source.close()
+        contained(self._source.close, otherwise=None)
         return left
 
     def __enter__(self) -> Client:
@@ -318,17 +323,17 @@ class Client:
     def _decide_in(self, scope: Scope, flag: str, context: Context) -> Decision:
         """The answer inside a scope: forced ones first, and for the ambient context the one given before."""
         answers = self._answers
-        if scope.forced or context is not scope.context:
-            return answers.decide(flag, context, scope.forced)
-        pinned: Decision | None
-        pinned, pinned_by = scope.pins.get((self, flag), _NO_PIN)
-        if pinned is not None and pinned_by is answers:
+        decision = answers.decide(flag, context, scope.forced)
+        if context is not scope.context or not issubclass(type(flag), str):
+            return decision
+        if decision.error_code is not None:
+            return scope.pins.get((self, flag), decision)  # type: ignore[no-any-return]
+        if scope.forced and decision is not answers.decide(flag, context):
+            return decision  # an override made the difference, here or in a prerequisite
+        pinned: Decision = scope.pins.setdefault((self, flag), decision)
+        if pinned is decision or decision.reason not in _ENDS_PIN:
             return pinned
-        decision = answers.decide(flag, context)
-        if pinned is not None and decision.reason not in _ENDS_PIN:
-            decision = pinned  # definitions changed within this scope: what it was told holds
-        if decision.error_code is not ErrorCode.FLAG_NOT_FOUND:
-            scope.pins[self, flag] = (decision, answers)
+        scope.pins[self, flag] = decision
         return decision
 
     def _expose(self, decision: Decision, context: Context) -> None:
@@ -390,13 +395,22 @@ def _checked_config(config: object) -> Config:
     return config
 
 
+def _checked_clock(clock: object) -> Clock:
+    if clock is None:
+        return SystemClock()
+    if not isinstance(clock, Clock):
+        raise ConfigError("clock", clock, "a clock with monotonic_s, wall_ms and wait")
+    return clock
+
+
 def _ends(url: object, key: str | None, source: object, sink: object) -> tuple[Source, Sink | None]:
     """The source and the sink that the arguments mean. Raises: ConfigError."""
     if (url is None) == (source is None):
-        raise ConfigError("url", url, "the URL of a flagkit service, or else a source" + (", not both" if url else ""))
-    if source is not None and not isinstance(source, Source):
+        expected = "the URL of a flagkit service, or else a source" + (", not both" if source is not None else "")
+        raise ConfigError("url", url, expected, secret=url is not None)  # somebody may have put a password into it
+    if source is not None and (isinstance(source, type) or not isinstance(source, Source)):
         raise ConfigError("source", source, "a source, such as flagkit.sources.File(path)")
-    if sink is not UNSET and sink is not None and not isinstance(sink, Sink):
+    if sink is not UNSET and sink is not None and (isinstance(sink, type) or not isinstance(sink, Sink)):
         raise ConfigError("sink", sink, "a sink, such as flagkit.sinks.Log(), or None")
     if isinstance(source, Source):
         if key is not None:

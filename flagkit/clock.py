@@ -7,7 +7,7 @@ dates that people wrote. ``wait`` belongs to the clock so that a test can let an
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Waitable(Protocol):
@@ -17,6 +17,7 @@ class Waitable(Protocol):
     def wait(self, timeout: float) -> bool: ...
 
 
+@runtime_checkable
 class Clock(Protocol):
     """What flagkit needs of time. Implementations must be thread-safe."""
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
 from flagkit.boundary import contained
 
@@ -28,8 +28,6 @@ class _Absent:
 
 
 _ABSENT: Final = _Absent()
-
-Unit: TypeAlias = "str | int | object"
 
 
 class Context:
@@ -72,9 +70,8 @@ class Context:
 
     def __repr__(self) -> str:
         # Attributes stay out: they are the application's, often personal, and reprs end up in logs.
-        return (
-            f"Context(unit={self.unit if self._key is None else self.unit_text!r}, {len(self.attributes)} attributes)"
-        )
+        unit = repr(self.unit_text) if self._key else "<no unit>" if self._key is None else "<invalid>"
+        return f"Context(unit={unit}, {contained(len, self.attributes, otherwise=0)} attributes)"
 
     @property
     def unit_text(self) -> str | None:
@@ -123,17 +120,16 @@ def as_context(given: object) -> Context:
     if issubclass(kind, Context):
         return given  # type: ignore[return-value]
     if issubclass(kind, Mapping):
-        attributes: dict[str, Any] = contained(dict, given, otherwise={"unit": None})
-        unit = attributes.pop("unit", _ABSENT)
-        enrolments = attributes.pop("enrolments", None)
-        synthetic = attributes.pop("synthetic", False) is True
-        return Context(
-            unit,
-            attributes,
-            enrolments=enrolments if issubclass(type(enrolments), Mapping) else None,
-            synthetic=synthetic,
-        )
+        return contained(_from_mapping, given, otherwise=Context(None))
     return Context(given)
+
+
+def _from_mapping(given: Mapping[str, Any]) -> Context:
+    attributes = dict(given)
+    unit = attributes.pop("unit", _ABSENT)
+    enrolments = attributes.pop("enrolments", None)
+    synthetic = attributes.pop("synthetic", False) is True
+    return Context(unit, attributes, enrolments if issubclass(type(enrolments), Mapping) else None, synthetic)
 
 
 class Scope:
@@ -145,10 +141,15 @@ class Scope:
 
     __slots__ = ("context", "forced", "pins")
 
-    def __init__(self, context: Context | None, forced: Mapping[str, str | bool] | None) -> None:
+    def __init__(
+        self,
+        context: Context | None,
+        forced: Mapping[str, str | bool] | None,
+        pins: dict[tuple[object, str], Any] | None = None,
+    ) -> None:
         self.context = context
         self.forced = forced
-        self.pins: dict[tuple[object, str], Any] = {}
+        self.pins: dict[tuple[object, str], Any] = {} if pins is None else pins
 
 
 _SCOPE: Final[ContextVar[Scope | None]] = ContextVar("flagkit_scope", default=None)
@@ -183,6 +184,9 @@ def scope(unit: object = _ABSENT, /, **attributes: Any) -> Iterator[Context]:
 def overriding(forced: Mapping[str, str | bool]) -> Iterator[None]:
     """Force answers inside a block, on top of those already forced. Behind ``client.override``."""
     outer = _SCOPE.get()
-    merged = {**(outer.forced or {}), **forced} if outer else dict(forced)
-    with _enter(Scope(outer.context if outer else None, merged)):
+    if outer is None:
+        inner = Scope(None, dict(forced))
+    else:
+        inner = Scope(outer.context, {**(outer.forced or {}), **forced}, outer.pins)
+    with _enter(inner):
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from flagkit.core.dates import DATE_FORM, parse_date_ms
 from flagkit.errors import ConfigError
@@ -40,6 +40,9 @@ class Flag(str, Generic[T]):
         flag.owner = owner
         flag.expires = expires
         return flag
+
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
+        return (str(self),), {"default": self.default, "owner": self.owner, "expires": self.expires}
 
     def __repr__(self) -> str:
         return f"Flag({str(self)!r}, default={self.default!r})"

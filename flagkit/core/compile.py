@@ -9,6 +9,7 @@ are made here, one for each possible outcome. Called by ``Snapshot``, lazily, fl
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -31,7 +32,15 @@ if TYPE_CHECKING:
 
 
 _UNDECIDING: Final = ("description", "owner", "expires", "version")
-_BUILTINS: Final = {"__builtins__": {}, "type": type, "str": str, "len": len, "digest": bucketing.digest}
+_LONG_SPLIT: Final = 16
+_BUILTINS: Final = {
+    "__builtins__": {},
+    "bisect": bisect_right,
+    "type": type,
+    "str": str,
+    "len": len,
+    "digest": bucketing.digest,
+}
 
 
 def version_of(flag: FlagDefinition) -> str:
@@ -83,9 +92,9 @@ class Outcomes:
         )
 
 
-def failed(flag: str, code: ErrorCode, version: str | None = None) -> Decision:
+def failed(flag: str, code: ErrorCode) -> Decision:
     """An answer that is none: the caller's default applies."""
-    return Decision(flag, None, None, Reason.ERROR, error_code=code, version=version)
+    return Decision(flag, None, None, Reason.ERROR, error_code=code)
 
 
 def compile_flag(
@@ -105,7 +114,8 @@ def compile_flag(
     decide = _Writer(flag, definitions, conditions, outcomes, stale).function()
     if not tripped:
         return decide
-    control = flag.guard.get("control", flag.off) if flag.guard else flag.off
+    wanted = flag.guard.get("control") if flag.guard else None
+    control = wanted if isinstance(wanted, str) and wanted in flag.variants else flag.off
     instead = {made: outcomes.tripped(made, control) for made in outcomes.made.values() if made.variant in tripped}
     return lambda context, forced, parents: instead.get(answer := decide(context, forced, parents), answer)
 
@@ -222,6 +232,11 @@ class _Writer:
             return name(str(rule.serve))
         limits = bucketing.split_limits([share.weight for share in rule.split])
         reached = [(share, limit) for share, limit in zip(rule.split, limits, strict=True) if share.weight]
+        if len(reached) > _LONG_SPLIT:  # a chain this long would be slow, and in the end too deep to compile
+            served = self.constant(
+                [self.outcomes.serve(s.variant, Reason.SPLIT, rule.name, analysable) for s, _ in reached]
+            )
+            return f"{served}[bisect({self.constant([limit for _, limit in reached])}, h)]"
         chain = [f"{name(share.variant)} if h < {self.constant(limit)} else" for share, limit in reached[:-1]]
         return " ".join([*chain, name(reached[-1][0].variant)])
 

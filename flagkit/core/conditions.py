@@ -14,7 +14,6 @@ from flagkit.context import Context, unit_key
 from flagkit.core import bucketing
 from flagkit.core.model import (
     UNIT,
-    AllOf,
     AnyOf,
     Comparison,
     Condition,
@@ -169,6 +168,3 @@ def _all(answers: list[Answer]) -> Answer:
         return result
 
     return all_true
-
-
-__all__ = ["AllOf", "Answer", "Conditions", "key_reader", "reader"]

@@ -29,9 +29,13 @@ from flagkit.core.model import (
     TimeWindow,
 )
 from flagkit.core.snapshot import Snapshot
-from flagkit.decision import Decision, ErrorCode
+from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import shown
 
+_NO_DEFINITION: Mapping[ErrorCode | None, str] = {
+    ErrorCode.PROVIDER_NOT_READY: "no definitions are loaded yet",
+    ErrorCode.PARSE_ERROR: "refused: see the problems at load",
+}
 _OUTCOMES: Mapping[bool | None, str] = {True: "true", False: "false", None: "unknown"}
 
 
@@ -123,12 +127,11 @@ class Explanation(NamedTuple):
 def explain(snapshot: Snapshot, flag: str, context: Context, forced: Forced = None) -> Explanation:
     """How ``snapshot.decide(flag, context, forced)`` comes about. Raises: nothing."""
     decision = snapshot.decide(flag, context, forced)
-    definition = snapshot.definitions.flags.get(flag)
-    steps = _Walk(snapshot, definition, context, forced, decision).steps() if definition else ()
-    if not definition:
-        known = flag in snapshot.definitions.refused
-        steps = (Step("definition", "refused: see the problems at load" if known else "no such flag", decided=True),)
-    return Explanation(decision, context.unit_text, tuple(steps))
+    definition = snapshot.definitions.flags.get(flag) if issubclass(type(flag), str) else None
+    if definition is None:
+        outcome = _NO_DEFINITION.get(decision.error_code, "no such flag")
+        return Explanation(decision, context.unit_text, (Step("definition", outcome, decided=True),))
+    return Explanation(decision, context.unit_text, _Walk(snapshot, definition, context, forced, decision).steps())
 
 
 class _Walk:
@@ -149,11 +152,15 @@ class _Walk:
             taken.append(step)
             if step.decided:
                 break
+        decision = self.decision
+        if decision.reason is Reason.GUARD:
+            taken[-1] = taken[-1]._replace(decided=False)
+            taken.append(Step("guard", f"{decision.assigned} has tripped: serves {decision.variant}", decided=True))
         return tuple(taken)
 
     def _tried(self) -> Any:
         flag, context = self.flag, self.context
-        if self.decision.reason == "OVERRIDE":
+        if self.decision.reason is Reason.OVERRIDE:
             yield Step("override", f"serves {self.decision.variant}", decided=True)
         if self.decision.error_code is ErrorCode.GENERAL:
             yield Step("context", "something in it raised an exception", decided=True)

@@ -170,7 +170,7 @@ class Holdout(NamedTuple):
 class Definitions(NamedTuple):
     """A whole document. ``refused``: flags that are defined, but badly, with no good version to fall back on.
 
-    entries: flags and segments by their text, so that the next document reuses what has not changed.
+    entries: section -> text -> what it became, so that the next document reuses what has not changed.
     """
 
     flags: Mapping[str, FlagDefinition]
@@ -182,7 +182,7 @@ class Definitions(NamedTuple):
     environment: str | None = None
     epoch: str | None = None
     number: int | None = None
-    entries: Mapping[str, FlagDefinition | Segment] = {}
+    entries: Mapping[str, Mapping[str, Any]] = {}
 
     def layer_of(self, flag: str) -> Layer | None:
         return next((layer for layer in self.layers if flag in layer.slots), None)

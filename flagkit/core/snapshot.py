@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from flagkit.boundary import contained
 from flagkit.context import Context
 from flagkit.core.compile import Decide, Forced, compile_flag, failed, version_of
 from flagkit.core.conditions import Conditions
@@ -107,7 +108,8 @@ class Snapshot:
             ):
                 new.compiled[key] = compiled
             else:
-                new._compile(key)
+                # Beforehand, not at the next question. Whatever stands in the way of it is that flag's matter alone.
+                contained(new._compile, key, otherwise=None)
         return new
 
     def _changed_segments(self, new: Snapshot) -> set[str]:

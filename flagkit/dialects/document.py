@@ -83,13 +83,16 @@ class Document:
         """Walk the members of the object that opens just before ``at``; return the position behind it."""
         text, known = self._text, self._known[section]
         at = _end(text, at)
+        line_end = at - 1
         while True:
-            line_end = text.find("\n", at)
-            if line_end > 0 and text[line_end - 1] == ",":
-                found = known.get(text[at : line_end - 1])
+            if known and at > line_end:  # the start of a line, which is looked up once
+                line_end = text.find("\n", at)
+                if line_end < 0:
+                    line_end = len(text)
+                found = known.get(text[at : line_end - 1]) if text[line_end - 1] == "," else None
                 if found is not None:
                     yield Entry(section, "", None, "", found)
-                    at = _end(text, line_end + 1)
+                    at = _end(text, line_end)
                     if text[at : at + 1] != '"':
                         raise JSONDecodeError("a comma with nothing after it", text, at)
                     continue

@@ -21,7 +21,9 @@ def path_text(at: At) -> str:
     if at is None:
         return "$"
     parent, step = at
-    return f"{path_text(parent)}[{step}]" if isinstance(step, int) else f"{path_text(parent)}.{step[:128]}"
+    if isinstance(step, int):
+        return f"{path_text(parent)}[{step}]"
+    return f"{path_text(parent)}.{step[:128] if step.isprintable() else said(step)}"
 
 
 def said(value: object) -> str:
@@ -33,7 +35,7 @@ def said(value: object) -> str:
 def one_of(choices: Collection[str]) -> str:
     listed = sorted(choices)
     more = f" and {len(listed) - 40} more" if len(listed) > 40 else ""
-    return "one of " + ", ".join(f'"{choice}"' for choice in listed[:40]) + more
+    return "one of " + ", ".join(map(said, listed[:40])) + more
 
 
 class Faults:

@@ -40,15 +40,14 @@ class _Reading:
         self.previous = previous
         self.flags: dict[str, FlagDefinition] = {}
         self.segments: dict[str, Segment] = {}
-        self.entries: dict[str, FlagDefinition | Segment] = {}
+        self.entries: dict[str, dict[str, Any]] = {"flags": {}, "segments": {}}
         self.problems: list[Problem] = []
         self.refused: dict[str, FlagDefinition | None] = {}  # bad flags -> what is used instead
         self.head: dict[str, Any] = {}
         self.faults = Faults()  # of the document as a whole
 
     def read(self, data: bytes) -> Parsed:
-        entries = self.previous.entries
-        known = {"flags": entries, "segments": entries}
+        known = {section: self.previous.entries.get(section, {}) for section in self.entries}
         for entry in Document(data, known).entries():
             if entry.section == "flags":
                 self._flag(entry)
@@ -62,21 +61,26 @@ class _Reading:
                     self.faults.add((None, entry.key), flaw)
         definitions = self._document()
         self._accept()
-        self.problems += references.missing_parents(definitions.flags)
+        self.problems += references.dangling(definitions)
         return Parsed(definitions, tuple(self.problems))
 
     # -- flags and segments ------------------------------------------------------------------------------------------
 
     def _flag(self, entry: Entry) -> None:
-        flag = entry.known
-        if not isinstance(flag, FlagDefinition):
-            flag = self._new_flag(entry)
-            if flag is None:
-                return
-        if flag.key in self.flags or flag.key in self.refused:
-            self._refuse(flag.key, None, [Problem(f"$.flags.{flag.key}", "the flag stands twice", flag.key)])
+        flag: FlagDefinition | None = entry.known or self._new_flag(entry)
+        if flag is None:
             return
-        self.flags[flag.key] = self.entries[flag.text] = flag
+        if flag.key in self.flags or flag.key in self.refused:
+            both = (flag, self.flags.get(flag.key) or self.refused.get(flag.key))
+            off = any(each is not None and not each.enabled for each in both)
+            self._refuse(
+                flag.key, [Problem(path_text(((None, "flags"), flag.key)), "the flag stands twice", flag.key)], off
+            )
+            return
+        self.flags[flag.key] = self.entries["flags"][flag.text] = flag
+        if flag.guard is not None:
+            path, message = f"$.flags.{flag.key}.guard", "guards are not built yet: the flag is served without one"
+            self.problems.append(Problem(path, message, flag.key, refused=False))
 
     def _new_flag(self, entry: Entry) -> FlagDefinition | None:
         faults, at = Faults(), ((None, "flags"), entry.key)
@@ -85,33 +89,24 @@ class _Reading:
         if not KEY(entry.key):
             faults.add(at, f"not a flag's key; expected {KEY_FORM}")
         flag = read_flag(entry.key, entry.value, at, faults)
-        if faults.found:
-            self._refuse(entry.key, entry.value, faults.problems(entry.key))
-            return None
-        if flag.guard is not None:
-            self.problems.append(
-                Problem(
-                    path_text((at, "guard")),
-                    "guards are not built yet: the flag is served without one",
-                    entry.key,
-                    False,
-                )
-            )
-        return flag._replace(text=entry.text)
+        if not faults.found:
+            return flag._replace(text=entry.text)
+        off = isinstance(entry.value, dict) and entry.value.get("enabled") is False
+        self._refuse(entry.key, faults.problems(entry.key), off)
+        return None
 
-    def _refuse(self, key: str, raw: object, problems: list[Problem]) -> None:
-        """Go on without this version of a flag: with its previous one, or, when it says so, switched off."""
+    def _refuse(self, key: str, problems: list[Problem], off: bool) -> None:
+        """Go on without this version of a flag: with its previous one, or, when it says ``off``, switched off."""
         self.problems += problems
         instead = self.previous.flags.get(key)
-        if isinstance(raw, dict) and raw.get("enabled") is False and KEY(key):
-            off = instead or FlagDefinition(key, {"off": False}, "off", "off")
-            instead = off._replace(enabled=False, text="")
+        if off and KEY(key):
+            instead = (instead or FlagDefinition(key, {"off": False}, "off", "off"))._replace(enabled=False, text="")
         self.flags.pop(key, None)
         self.refused[key] = instead
 
     def _segment(self, entry: Entry) -> None:
-        segment = entry.known
-        if not isinstance(segment, Segment):
+        segment: Segment | None = entry.known
+        if segment is None:
             faults, at = Faults(), ((None, "segments"), entry.key)
             for flaw in entry.flaws:
                 faults.add(at, flaw)
@@ -124,7 +119,7 @@ class _Reading:
                 if entry.key in self.previous.segments:
                     self.segments[entry.key] = self.previous.segments[entry.key]
                 return
-        self.segments[segment.name] = self.entries[segment.text] = segment
+        self.segments[segment.name] = self.entries["segments"][segment.text] = segment
 
     # -- the whole ---------------------------------------------------------------------------------------------------
 
@@ -169,20 +164,45 @@ class _Reading:
         )
 
     def _resolve(self) -> None:
-        """Put in what is used instead of bad flags, then drop whatever its references make unusable."""
+        """Put in what is used instead of bad flags, then deal with those whose references make them unusable."""
         self.flags.update((key, flag) for key, flag in self.refused.items() if flag is not None)
+        self._keep_segments()
+        told: set[str] = set()
         while broken := references.broken_flags(self.flags, self.segments):
-            for key, problem in broken.items():
+            # Changed flags go back to their previous version first: that may be all it takes to mend the others.
+            changed = [key for key in broken if self.flags[key] is not self.previous.flags.get(key)]
+            for key in broken:
+                if key not in told and key not in self.refused:
+                    self.problems += broken[key]
+            told |= broken.keys()
+            for key in changed or list(broken):
                 flag = self.flags.pop(key)
-                self.entries.pop(flag.text, None)
-                instead = None if key in self.refused else self.previous.flags.get(key)
-                if not flag.enabled:  # a flag that is off needs none of its references
-                    instead = flag._replace(prerequisites=(), exclude=(), rules=(), segments=frozenset(), text="")
-                if key not in self.refused:
-                    self.problems.append(problem)
-                self.refused[key] = instead if instead is not flag else None
-                if instead is not None and instead is not flag:
+                self.entries["flags"].pop(flag.text, None)
+                self.refused[key] = self._instead(flag)
+                if (instead := self.refused[key]) is not None:
                     self.flags[key] = instead
+
+    def _instead(self, flag: FlagDefinition) -> FlagDefinition | None:
+        """What is used instead of a flag that refers to what is not there."""
+        if not flag.enabled:  # off needs none of it
+            return flag._replace(prerequisites=(), exclude=(), rules=(), segments=frozenset(), text="")
+        previous = self.previous.flags.get(flag.key)
+        return previous if previous is not flag else None
+
+    def _keep_segments(self) -> None:
+        """A flag outlives a segment that vanishes under it: the segment's last version stays, and a problem says so."""
+        waiting = [
+            (key, name) for key, flag in self.flags.items() for name in flag.segments if name not in self.segments
+        ]
+        while waiting:
+            key, name = waiting.pop()
+            kept = self.previous.segments.get(name)
+            if kept is None or name in self.segments:
+                continue
+            self.segments[name] = kept
+            message = f'uses the segment "{name}", which is not defined any more: its last version stays in use'
+            self.problems.append(Problem(f"$.flags.{key}", message, key))
+            waiting += [(key, inner) for inner in kept.segments if inner not in self.segments]
 
     def _accept(self) -> None:
         """Refuse a document that looks like an accident. Raises: DefinitionsError."""

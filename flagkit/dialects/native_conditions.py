@@ -162,7 +162,7 @@ def _nested(value: dict[str, Any], at: At, faults: Faults, depth: int) -> Condit
         if field in value:
             unknown_fields(value, frozenset({field, "not"}), at, faults)
             inner = read_conditions(value[field], (at, field), faults, depth + 1)
-            if not inner:
+            if value[field] == []:
                 faults.add((at, field), "no conditions; expected at least one")
             return kind(inner, _negated(value, at, faults))
     if "not" in value:
@@ -187,6 +187,8 @@ def _comparison(value: dict[str, Any], at: At, faults: Faults, negated: bool) ->
     name = value.get("op")
     operator = OPERATORS.get(name) if isinstance(name, str) else None
     values = tuple(read_list(value.get("values", []), (at, "values"), faults))
+    if not isinstance(value.get("values", []), list) or not value.keys() <= _COMPARISON:
+        return _NO_CONDITION
     if operator is None:
         faults.expected((at, "op"), name, one_of(OPERATORS))
         return _NO_CONDITION
@@ -202,6 +204,8 @@ def _comparison(value: dict[str, Any], at: At, faults: Faults, negated: bool) ->
 def _time_window(value: dict[str, Any], at: At, faults: Faults) -> Condition:
     unknown_fields(value, _TIME, at, faults)
     window = read_object(value["time"], (at, "time"), faults)
+    if not isinstance(value["time"], dict):
+        return _NO_CONDITION
     unknown_fields(window, _WINDOW, (at, "time"), faults)
     start, end = (read_time(window[f], ((at, "time"), f), faults) if f in window else None for f in ("from", "until"))
     if start is None and end is None:
@@ -213,6 +217,8 @@ def _time_window(value: dict[str, Any], at: At, faults: Faults) -> Condition:
 
 def read_rule(value: object, variants: Any, index: int, at: At, faults: Faults) -> Rule:
     rule = read_object(value, at, faults)
+    if rule is not value:
+        return Rule("?", (), None)
     if not rule.keys() <= _RULE:
         unknown_fields(rule, _RULE, at, faults)
     name = read_text(rule["name"], (at, "name"), faults) if "name" in rule else f"rule-{index}"
@@ -231,6 +237,8 @@ def read_rule(value: object, variants: Any, index: int, at: At, faults: Faults) 
 
 def read_rollout(value: object, at: At, faults: Faults) -> Rollout:
     rollout = read_object(value, at, faults)
+    if rollout is not value:
+        return Rollout(0)
     if not rollout.keys() <= _ROLLOUT:
         unknown_fields(rollout, _ROLLOUT, at, faults)
     by = read_path(rollout["by"], (at, "by"), faults) if "by" in rollout else UNIT
@@ -243,12 +251,14 @@ def read_rollout(value: object, at: At, faults: Faults) -> Rollout:
     at = (at, "steps")
     for index, item in enumerate(read_list(rollout["steps"], at, faults)):
         step = read_object(item, (at, index), faults)
+        if step is not item:
+            continue
         unknown_fields(step, _STEP, (at, index), faults)
         from_ms = read_time(step.get("from"), ((at, index), "from"), faults)
         if steps and from_ms <= steps[-1].from_ms:
             faults.expected(((at, index), "from"), step.get("from"), "a later time than the step before")
         steps.append(Step(from_ms, read_threshold(step.get("percent"), ((at, index), "percent"), faults)))
-    if not steps:
+    if rollout["steps"] == []:
         faults.add(at, "no steps; expected at least one")
     return Rollout(0, tuple(steps), by)
 
@@ -257,6 +267,8 @@ def _split(value: object, variants: Any, at: At, faults: Faults) -> tuple[Share,
     shares = []
     for index, item in enumerate(read_list(value, at, faults)):
         share = read_object(item, (at, index), faults)
+        if share is not item:
+            continue
         unknown_fields(share, _SHARE, (at, index), faults)
         variant = read_choice(share.get("variant"), variants, ((at, index), "variant"), faults)
         shares.append(Share(variant, read_whole(share.get("weight"), ((at, index), "weight"), faults, 0, _MAX_WEIGHT)))

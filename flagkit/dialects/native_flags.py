@@ -133,6 +133,8 @@ def _prerequisites(value: object, at: At, faults: Faults) -> tuple[Prerequisite,
     parents = []
     for index, item in enumerate(read_list(value, at, faults)):
         parent = read_object(item, (at, index), faults)
+        if parent is not item:
+            continue
         unknown_fields(parent, _PREREQUISITE, (at, index), faults)
         names = read_list(parent.get("variants"), ((at, index), "variants"), faults)
         if not names and "variants" in parent:

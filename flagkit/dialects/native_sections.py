@@ -36,7 +36,8 @@ def read_segment(name: str, value: object, at: At, faults: Faults) -> Segment:
             parts.append(kind(inner))
     if units is None and not parts and isinstance(value, dict):
         faults.add(at, 'expected "units", "any" or "all"')
-    return Segment(name, units, AnyOf(tuple(parts)) if parts else None, segments_in(tuple(parts)))
+    conditions = AnyOf(tuple(parts)) if len(parts) > 1 else parts[0] if parts else None
+    return Segment(name, units, conditions, segments_in(tuple(parts)))
 
 
 def read_layers(value: object, at: At, faults: Faults) -> tuple[Layer, ...]:
@@ -44,15 +45,22 @@ def read_layers(value: object, at: At, faults: Faults) -> tuple[Layer, ...]:
     for name, item in read_object(value, at, faults).items():
         raw, here = read_object(item, (at, name), faults), (at, name)
         read_key(name, here, faults)
+        if raw is not item:
+            continue
         unknown_fields(raw, _LAYER, here, faults)
         slots: dict[str, tuple[int, int]] = {}
         for flag, bounds in read_object(raw.get("slots"), (here, "slots"), faults).items():
             slot_at = ((here, "slots"), flag)
             pair = read_list(bounds, slot_at, faults)
+            if pair is not bounds:
+                continue
             if len(pair) != 2:
                 faults.expected(slot_at, bounds, "a pair of percentages, such as [0, 20]")
                 continue
+            before = len(faults.found)
             start, end = (read_threshold(bound, (slot_at, index), faults) for index, bound in enumerate(pair))
+            if len(faults.found) > before:
+                continue
             if start >= end:
                 faults.expected(slot_at, bounds, "the lower percentage first")
             for other, (low, high) in slots.items():
@@ -62,7 +70,8 @@ def read_layers(value: object, at: At, faults: Faults) -> tuple[Layer, ...]:
                 faults.add(slot_at, "the flag is in another layer already")
             slots[flag] = (start, end)
         by = read_path(raw["by"], (here, "by"), faults) if "by" in raw else UNIT
-        layers.append(Layer(name, read_key(raw.get("salt", name), (here, "salt"), faults), by, slots))
+        salt = read_key(raw["salt"], (here, "salt"), faults) if "salt" in raw else name
+        layers.append(Layer(name, salt, by, slots))
     return tuple(layers)
 
 
@@ -71,9 +80,12 @@ def read_holdouts(value: object, at: At, faults: Faults) -> tuple[Holdout, ...]:
     for name, item in read_object(value, at, faults).items():
         raw, here = read_object(item, (at, name), faults), (at, name)
         read_key(name, here, faults)
+        if raw is not item:
+            continue
         unknown_fields(raw, _HOLDOUT, here, faults)
         threshold = read_threshold(raw.get("percent"), (here, "percent"), faults)
         flags = read_list(raw.get("flags"), (here, "flags"), faults)
         keys = frozenset(flag if flag == "*" else read_key(flag, (here, "flags"), faults) for flag in flags)
-        holdouts.append(Holdout(name, read_key(raw.get("salt", name), (here, "salt"), faults), threshold, keys))
+        salt = read_key(raw["salt"], (here, "salt"), faults) if "salt" in raw else name
+        holdouts.append(Holdout(name, salt, threshold, keys))
     return tuple(holdouts)

@@ -160,7 +160,10 @@ class DefinitionsFile:
         if before is None or (before.epoch, before.number) != (numbered.epoch, numbered.number):
             self._served = _ready(numbered)
         if before is not self._served or not self.ok:
-            _log.info("definitions number %d are served: %d flags", self.served.number, self.served.flag_count)
+            count = self.served.flag_count
+            _log.info(
+                "definitions number %d are served: %d flag%s", self.served.number, count, "" if count == 1 else "s"
+            )
 
 
 def one_flag_a_line(document: Mapping[str, Any]) -> bytes:

@@ -13,9 +13,13 @@ import secrets
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 from flagkit.errors import ConfigError
 from flagkit.server.config import ServerConfig
+
+#: The generated keys. The client's may read and write, so that one key makes a ``flagkit.Client``.
+_ROLES: Final = ("client", "read", "write")
 
 
 class Keys:
@@ -51,7 +55,8 @@ def keys_for(config: ServerConfig) -> Keys:
     except OSError as error:
         expected = f"a regular file that can be made and read ({error.strerror})"
         raise ConfigError("keys file", str(config.keys_path), expected) from None
-    return Keys(config.read_keys or (generated["read"],), config.write_keys or (generated["write"],))
+    both = generated["client"]
+    return Keys(config.read_keys or (generated["read"], both), config.write_keys or (generated["write"], both))
 
 
 def _among(digests: tuple[bytes, ...], authorization: str | None) -> bool:
@@ -64,7 +69,7 @@ def _among(digests: tuple[bytes, ...], authorization: str | None) -> bool:
 
 
 def _generate(path: Path) -> dict[str, str]:
-    keys = {"read": secrets.token_urlsafe(24), "write": secrets.token_urlsafe(24)}
+    keys = {role: secrets.token_urlsafe(24) for role in _ROLES}
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with open(descriptor, "w", encoding="ascii") as file:
         file.write(json.dumps(keys) + "\n")
@@ -80,10 +85,12 @@ def _load(path: Path) -> dict[str, str]:
         text = file.read(65_536)
     try:
         keys = json.loads(text)
-        return {role: _key(keys[role]) for role in ("read", "write")}
+        return {role: _key(keys[role]) for role in _ROLES}
     except (ValueError, TypeError, KeyError):
         # from None: the parser's message may quote the file
-        raise ConfigError("keys file", str(path), 'JSON of the form {"read": "...", "write": "..."}') from None
+        raise ConfigError(
+            "keys file", str(path), 'JSON of the form {"client": "...", "read": "...", "write": "..."}'
+        ) from None
 
 
 def _key(value: object) -> str:

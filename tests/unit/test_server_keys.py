@@ -89,6 +89,8 @@ def test_generated_keys_are_kept_for_their_owner_only_and_used_again(tmp_path):
         assert keys.may_read(f"bearer {generated['read']}")
         assert keys.may_write(f"Bearer {generated['write']}")
         assert not keys.may_write(f"Bearer {generated['read']}")
+        assert keys.may_read(f"Bearer {generated['client']}")
+        assert keys.may_write(f"Bearer {generated['client']}")
 
 
 def test_a_given_key_is_used_and_only_the_missing_one_generated(tmp_path):
