@@ -7,7 +7,6 @@ raises. Threads start with ``start`` or the first question, and again in a forke
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol, TypeVar, overload
@@ -23,6 +22,7 @@ from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.dialects import parser
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
+from flagkit.runtime.bell import Bell
 from flagkit.runtime.current import Current
 from flagkit.runtime.poller import Poller
 from flagkit.runtime.process import process
@@ -101,7 +101,7 @@ class Client:
         self._config = _checked_config(config)
         self._clock = _checked_clock(clock)
         self._source, self._sink = _ends(url, key, source, sink)
-        self._ready = threading.Event()
+        self._waiting: list[Bell] = []
         self._errors: dict[str, int] = {}
         self._closed = False
         self._answers: _Answers = _Asleep(self)
@@ -232,6 +232,9 @@ class Client:
         Raises: nothing; an event that cannot be sent is lost alone, and counted in ``status.account``.
         """
         if self._recording is not None:
+            process.notice_fork()
+            if type(self._answers) is _Asleep:
+                self.start()
             self._recording.track(event, self._resolve(context), value, properties)
 
     def override(self, answers: Mapping[str, str | bool]) -> AbstractContextManager[None]:
@@ -249,7 +252,7 @@ class Client:
         if self._closed:
             return
         process.adopt(self)
-        if not process.preforking:  # then it stays asleep: the first question in a worker is what notices the fork
+        if not process.preforking:  # or it stays asleep: the first question in a worker is what notices the fork
             # The poller may publish between a read and a store here, so look again until both are the same.
             while self._answers is not self._current.snapshot:
                 self._answers = self._current.snapshot
@@ -261,10 +264,19 @@ class Client:
     def wait_ready(self, timeout_s: float) -> bool:
         """Whether definitions are there, after waiting at most ``timeout_s`` seconds. No other verb waits for them."""
         self.start()
-        return self._ready.wait(timeout_s)
+        bell = Bell()  # of the kind that threads are now: gevent may have patched both after the client was made
+        self._waiting.append(bell)
+        if process.preforking:
+            # No thread runs here, so this one asks.
+            contained(self._poller.poll, min(timeout_s, self._config.deadline_s), otherwise=None)
+        if not self._current.snapshot.ready:
+            bell.wait(timeout_s)
+        self._waiting.remove(bell)
+        return self._current.snapshot.ready
 
     def flush(self, timeout_s: float = 5.0) -> int:
         """Send what is recorded; return how many are left after ``timeout_s`` seconds at most. Raises: nothing."""
+        process.notice_fork()
         return self._recording.flush(timeout_s) if self._recording is not None else 0
 
     def close(self, timeout_s: float = 5.0) -> int:
@@ -276,9 +288,10 @@ class Client:
             return 0
         self._closed = True
         self._answers = self._current.snapshot
+        ends_s = self._clock.monotonic_s() + timeout_s
         self._poll_worker.stop()
         left = self._recording.close(timeout_s) if self._recording is not None else 0
-        self._poll_worker.stop(1.0)
+        self._poll_worker.stop(max(0.0, ends_s - self._clock.monotonic_s()))
         contained(self._source.close, otherwise=None)
         return left
 
@@ -338,7 +351,8 @@ class Client:
 
     def _expose(self, decision: Decision, context: Context) -> None:
         key = context._key
-        if key and not context.synthetic and self._recording is not None:
+        # Still asleep: a uWSGI master. It could not send it, and its workers will meet the unit themselves.
+        if key and not context.synthetic and self._recording is not None and type(self._answers) is not _Asleep:
             self._recording.exposures.record(decision, key)
 
     def _otherwise(self, decision: Decision, default: T) -> T:
@@ -356,7 +370,8 @@ class Client:
     def _publish(self, snapshot: Snapshot) -> None:
         if type(self._answers) is not _Asleep:
             self._answers = snapshot
-        self._ready.set()
+        for bell in self._waiting.copy():
+            bell.set()
 
     def _environment(self) -> str | None:
         return self._config.environment or self._current.snapshot.definitions.environment
@@ -371,13 +386,10 @@ class Client:
         if self._closed:
             return
         self._answers = _Asleep(self)
-        ready = threading.Event()
-        if self._current.snapshot.ready:
-            ready.set()
-        self._ready = ready
+        self._waiting = []
         self._poller.after_fork()
         self._poll_worker.after_fork()
-        self._source.after_fork()
+        contained(self._source.after_fork, otherwise=None)
         if self._recording is not None:
             self._recording.after_fork()
 

@@ -171,11 +171,16 @@ def _enter(scope: Scope) -> Iterator[None]:
 def scope(unit: object = _ABSENT, /, **attributes: Any) -> Iterator[Context]:
     """Make a context ambient for a block: calls without a context use it, and each flag's first answer is kept.
 
-    Args: unit as in ``Context``, or a whole ``Context``; attributes by keyword.
+    Args: unit as in ``Context``, or a whole ``Context``; attributes by keyword, added to those of a whole one.
     Yields: the context. Raises: nothing of its own. Safe under threads, asyncio and gevent (contextvars).
     """
     outer = _SCOPE.get()
-    context = unit if isinstance(unit, Context) else Context(unit, attributes)
+    if not isinstance(unit, Context):
+        context = Context(unit, attributes)
+    elif attributes:
+        context = Context(unit.unit, {**unit.attributes, **attributes}, unit.enrolments, unit.synthetic)
+    else:
+        context = unit
     with _enter(Scope(context, outer.forced if outer else None)):
         yield context
 

@@ -87,8 +87,10 @@ def encode_metric(
     Raises: ValueError or TypeError when something in it has no JSON form (NaN, bytes, a lone surrogate in the name,
     a cycle) or the name is not 1 to 128 characters. RecursionError for absurd nesting.
     """
-    if not 0 < len(name) <= _MAX_NAME:
-        raise ValueError("an event's name has 1 to 128 characters")
+    if type(name) is not str or not 0 < len(name) <= _MAX_NAME:
+        raise ValueError("an event's name is a string of 1 to 128 characters")
+    if value is not None and type(value) not in (int, float):
+        raise TypeError("an event's value is a number")
     text = json.dumps(
         {
             "id": os.urandom(16).hex(),

@@ -56,7 +56,8 @@ class Document:
         try:
             yield from self._document()
         except JSONDecodeError as error:
-            raise _unreadable(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+            what = error.msg.removesuffix(" at")
+            raise _unreadable(f"not JSON: {what} at line {error.lineno}, column {error.colno}") from None
         except RecursionError:
             raise _unreadable("nested too deeply") from None
         except ValueError:  # an integer of thousands of digits

@@ -30,7 +30,10 @@ def parse(data: bytes, previous: Definitions | None = None) -> Parsed:
         of flags that are bad in ``data`` stay.
     Raises: DefinitionsError when the document as a whole is refused; nothing else.
     """
-    return _Reading(previous or Definitions({})).read(data)
+    try:
+        return _Reading(previous or Definitions({})).read(data)
+    except RecursionError:  # below the limit of the JSON scanner, above that of reading or quoting what it found
+        raise DefinitionsError((Problem("$", "nested too deeply"),)) from None
 
 
 class _Reading:
@@ -201,7 +204,7 @@ class _Reading:
                 continue
             self.segments[name] = kept
             message = f'uses the segment "{name}", which is not defined any more: its last version stays in use'
-            self.problems.append(Problem(f"$.flags.{key}", message, key))
+            self.problems.append(Problem(f"$.flags.{key}", message, key, refused=False))
             waiting += [(key, inner) for inner in kept.segments if inner not in self.segments]
 
     def _accept(self) -> None:

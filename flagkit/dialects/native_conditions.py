@@ -44,6 +44,7 @@ from flagkit.dialects.fields import (
 KEY: Final = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 KEY_FORM: Final = "1 to 128 letters, digits, dots, dashes or underscores"
 _MAX_NESTING: Final = 16
+_MAX_CONDITIONS: Final = 100
 _MAX_WEIGHT: Final = 1_000_000
 
 _COMPARISON: Final = frozenset({"attribute", "op", "values", "not", "ignore_case"})
@@ -223,6 +224,8 @@ def read_rule(value: object, variants: Any, index: int, at: At, faults: Faults) 
         unknown_fields(rule, _RULE, at, faults)
     name = read_text(rule["name"], (at, "name"), faults) if "name" in rule else f"rule-{index}"
     when = read_conditions(rule["when"], (at, "when"), faults) if "when" in rule else ()
+    if len(when) > _MAX_CONDITIONS:
+        faults.add((at, "when"), f"{len(when)} conditions; expected at most {_MAX_CONDITIONS}")
     rollout = read_rollout(rule["rollout"], (at, "rollout"), faults) if "rollout" in rule else None
     serve: str | None = None
     split: tuple[Share, ...] = ()

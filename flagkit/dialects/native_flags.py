@@ -49,6 +49,9 @@ _KINDS: Final = ("release", "experiment", "ops", "permission")
 _BOOLEAN: Final[Mapping[str, Any]] = {"on": True, "off": False}
 _NO_TARGETS: Final[Mapping[bytes, str]] = {}
 _MAX_VARIANTS: Final = 1000
+_MAX_VERSION: Final = 1 << 63
+_MAX_DESCRIPTION: Final = 4096
+_MAX_RULES: Final = 250  # a flag is compiled at its first question, in time that grows with its rules
 
 
 def read_flag(key: str, value: object, at: At, faults: Faults) -> FlagDefinition:
@@ -65,12 +68,20 @@ def read_flag(key: str, value: object, at: At, faults: Faults) -> FlagDefinition
         if "rules" in raw
         else ()
     )
+    if len(rules) > _MAX_RULES:
+        faults.add((at, "rules"), f"{len(rules)} rules; expected at most {_MAX_RULES}")
     if len({rule.name for rule in rules}) != len(rules):
         faults.add((at, "rules"), "two rules have the same name")
     exclude = read_conditions(raw["exclude"], (at, "exclude"), faults) if "exclude" in raw else ()
     version = raw.get("version")
-    if "version" in raw and (isinstance(version, bool) or not isinstance(version, int)):
-        version = read_text(version, (at, "version"), faults)
+    if "version" in raw:
+        number = isinstance(version, int) and not isinstance(version, bool)
+        version_at: At = (at, "version")
+        version = (
+            read_whole(version, version_at, faults, 0, _MAX_VERSION)
+            if number
+            else read_text(version, version_at, faults)
+        )
     if "hash" in raw:
         read_choice(raw["hash"], ("murmur3-v1",), (at, "hash"), faults)
     return FlagDefinition(
@@ -92,11 +103,16 @@ def read_flag(key: str, value: object, at: At, faults: Faults) -> FlagDefinition
         guard=read_object(raw["guard"], (at, "guard"), faults) if "guard" in raw else None,
         owner=read_text(raw["owner"], (at, "owner"), faults) if "owner" in raw else None,
         expires=_expires(raw["expires"], (at, "expires"), faults) if "expires" in raw else None,
-        description=read_text(raw["description"], (at, "description"), faults, most=4096)
-        if "description" in raw
-        else None,
+        description=_description(raw["description"], (at, "description"), faults) if "description" in raw else None,
         segments=segments_in(tuple(c for rule in rules for c in rule.when) + exclude),
     )
+
+
+def _description(value: object, at: At, faults: Faults) -> str | None:
+    if isinstance(value, str) and len(value) <= _MAX_DESCRIPTION:
+        return value
+    faults.expected(at, value, f"a string of at most {_MAX_DESCRIPTION:,} characters")
+    return None
 
 
 def _variants(raw: dict[str, Any], at: At, faults: Faults) -> tuple[Mapping[str, Any], str, str]:

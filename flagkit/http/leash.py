@@ -49,6 +49,12 @@ class Leash(HTTPAdapter):
         self.user_agent = f"flagkit/{_version()} python"
         super().__init__(pool_connections=1, pool_maxsize=1)
 
+    def close(self) -> None:
+        # One by one: urllib3 closes connections when their pool is collected, which no longer works at exit.
+        for key in self.poolmanager.pools.keys():  # noqa: SIM118 - not a mapping
+            self.poolmanager.pools[key].close()
+        super().close()
+
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **settings: Any) -> None:
         super().init_poolmanager(connections, maxsize, block, ssl_context=self._tls, **settings)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}

@@ -90,13 +90,14 @@ class Poller:
                 return self._random.random() * self._config.poll_interval_s
         return self.poll()
 
-    def poll(self) -> float:
-        """Fetch now, on this thread, at most the configured deadline; return the seconds to wait before the next time.
+    def poll(self, deadline_s: float | None = None) -> float:
+        """Fetch now, on this thread; return the seconds to wait before the next time.
 
+        Args: deadline_s, how long it may take; None, as long as configured.
         Raises: nothing a source may raise; what it should not is noted in ``state`` and passed on to the worker.
         """
         try:
-            self._fetch()
+            self._fetch(self._config.deadline_s if deadline_s is None else deadline_s)
         except FetchError as error:
             self._link.failed(standing(error.reason, lasting=error.lasting), f"{error.reason}: {error}")
             pause_s = self._backoff.failed(error.retry_after_s or 0.0, lasting=error.lasting)
@@ -113,13 +114,11 @@ class Poller:
         self._link.tell()
         return pause_s
 
-    def _fetch(self) -> None:
+    def _fetch(self, deadline_s: float) -> None:
         # Once an hour without a validator, lest a confused cache confirms an old document for ever.
         now_s = self._clock.monotonic_s()
         validator = self._validator if now_s < self._refetch_s else None
-        answer = self._source.fetch(
-            validator, deadline_s=self._config.deadline_s, max_bytes=self._config.max_document_bytes
-        )
+        answer = self._source.fetch(validator, deadline_s=deadline_s, max_bytes=self._config.max_document_bytes)
         if isinstance(answer, NotModified):
             if validator is None:
                 raise FetchError("unasked_304", "not modified, though no version was asked about")

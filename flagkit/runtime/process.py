@@ -33,7 +33,7 @@ class Resident(Protocol):
 
 
 class _Process:
-    __slots__ = ("exiting", "hooked", "noticing", "pid", "residents", "watched_pid")
+    __slots__ = ("__weakref__", "exiting", "hooked", "noticing", "pid", "residents", "watched_pid")
 
     def __init__(self) -> None:
         self.residents: WeakSet[Resident] = WeakSet()
@@ -68,8 +68,8 @@ class _Process:
         self.exiting = False
         for resident in list(self.residents):
             resident.after_fork()
-        self.noticing = threading.Lock()
         self.pid = os.getpid()
+        self.noticing = threading.Lock()
 
     def notice_fork(self) -> None:
         """The second line: do what the hook would have done, if it did not run. Call it before anything is recorded."""
@@ -80,16 +80,26 @@ class _Process:
                     self.forked()
 
     def watch_exit(self) -> None:
-        """Have ``leave`` called in children of multiprocessing too: they end without running atexit hooks."""
+        """Have ``leave`` called in children of multiprocessing and Celery too: they end without running atexit hooks."""
         if self.watched_pid == self.pid:
             return
         self.watched_pid = self.pid
         util = sys.modules.get("multiprocessing.util")
-        if util is not None and sys.modules["multiprocessing.process"].parent_process() is not None:
-            util.Finalize(None, self.leave, exitpriority=0)
+        if util is not None:
+            util.register_after_fork(self, _Process.finalize)  # what is registered before a child begins, it forgets
+            if sys.modules["multiprocessing.process"].parent_process() is not None:
+                self.finalize()
+        signals = sys.modules.get("celery.signals")
+        if signals is not None:
+            signals.worker_process_shutdown.connect(self.leave, weak=False, dispatch_uid="flagkit")
 
-    def leave(self) -> None:
+    def finalize(self) -> None:
+        """Have ``leave`` called at the end of this child of multiprocessing."""
+        sys.modules["multiprocessing.util"].Finalize(None, self.leave, exitpriority=0)
+
+    def leave(self, **_: object) -> None:
         """Let every resident finish, once; from here on no thread is started."""
+        self.notice_fork()
         if self.exiting:
             return
         self.exiting = True

@@ -85,4 +85,4 @@ class Recording:
         self.exposures.after_fork()
         self._delivery.after_fork()
         self._worker.after_fork()
-        self._sink.after_fork()
+        contained(self._sink.after_fork, otherwise=None)

@@ -82,7 +82,8 @@ class Worker:
         """
         if self._pid != os.getpid():
             process.notice_fork()
-            self.after_fork()  # once more in case nobody adopted what this worker belongs to
+            if self._pid != os.getpid():
+                self.after_fork()  # nobody adopted what this worker belongs to
         # On Python 3.11 a thread started while the interpreter finalizes is waited for, for ever.
         if self.running or self._stopped or process.exiting or process.preforking or sys.is_finalizing():
             return

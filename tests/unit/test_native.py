@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import time
+import sys
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from documents import HALF, ON, STEADY, document, parsed, when
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagkit.core.model import Definitions, FlagDefinition
+from flagkit.core.model import Definitions
 from flagkit.dialects import native
 from flagkit.errors import DefinitionsError, Problem
 
@@ -46,7 +45,7 @@ def refused(data: bytes, previous: Definitions | None = None) -> list[str]:
         (b'{"schema" 1}', "$: not JSON: a colon expected at line 1, column 11"),
         (b'{"schema": 1, "flags": {"a": {},}}', "$: not JSON: a key in double quotes expected at line 1, column 33"),
         (b'{"schema": 1, "flags": {"a": {}\n"b": {}}}', "$: not JSON: a comma or a closing brace expected at line 2"),
-        (b'{"schema": 1, "flags": {"a": {"x": "\n"}}}', "$: not JSON: Invalid control character at at line 1"),
+        (b'{"schema": 1, "flags": {"a": {"x": "\n"}}}', "$: not JSON: Invalid control character at line 1"),
         (b'{"schema": 1, "flags": {}} {}', "$: not JSON: more text after the document at line 1"),
         (b'{"schema": 1, "flags": {"a": "\xff"}}', "$: not UTF-8 at byte 30"),
         ('{"schema": 1, "flags": {}}'.encode("utf-16"), "$: not UTF-8 at byte 0"),
@@ -152,6 +151,33 @@ def test_a_document_cut_off_anywhere_is_refused(data: st.DataObject) -> None:
     whole = document({"a": HALF, "b": when({"segment": "team"})}, segments=SEGMENTS, version="7")
     lines = refused(whole[: data.draw(st.integers(0, len(whole) - 1))])
     assert len(lines) == 1
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        b'{"schema": 1, "flags": {"a": %s}}',
+        b'{"schema": 1, "flags": {}, "version": %s}',
+        b'{"schema": 1, "flags": {"a": {"exclude": [{"attribute": "a", "op": "in", "values": [%s]}]}}}',
+        b'{"schema": 1, "flags": {}, "segments": {"a": %s}}',
+    ],
+)
+def test_nesting_about_as_deep_as_the_interpreter_goes_is_refused_like_any_other(around: bytes) -> None:
+    for depth in range(sys.getrecursionlimit() - 100, sys.getrecursionlimit() + 10):
+        try:
+            native.parse(around % (b"[" * depth + b"]" * depth))
+        except DefinitionsError:
+            continue
+
+
+def test_a_slot_and_a_holdout_for_a_flag_that_is_not_there_are_said_and_change_nothing() -> None:
+    head = {"layers": {"l": {"slots": {"ghost": [0, 50]}}}, "holdouts": {"h": {"percent": 1, "flags": ["ghost", "a"]}}}
+    read = parsed({"a": {}}, **head)
+    assert [(problem.path, problem.refused) for problem in read.problems] == [
+        ("$.layers.l.slots.ghost", False),
+        ("$.holdouts.h.flags", False),
+    ]
+    assert all("not defined" in problem.message for problem in read.problems)
 
 
 # -- accidents -------------------------------------------------------------------------------------------------------
@@ -260,95 +286,3 @@ def test_what_is_said_of_a_flag_in_use_is_said_again_after_every_refresh() -> No
     first = parsed({"a": guarded, "b": {}})
     assert [problem.path for problem in first.problems] == ["$.flags.a.guard"]
     assert parsed({"a": guarded, "b": ON}, first.definitions).problems == first.problems
-
-
-# -- reuse -----------------------------------------------------------------------------------------------------------
-
-
-def one_a_line(flags: Json) -> bytes:
-    lines = ",\n".join(f"{json.dumps(key)}:{json.dumps(flag)}" for key, flag in flags.items())
-    segments = ",\n".join(f"{json.dumps(name)}:{json.dumps(segment)}" for name, segment in SEGMENTS.items())
-    return f'{{"schema":1,"segments":{{\n{segments}\n}},"flags":{{\n{lines}\n}}}}'.encode()
-
-
-def minified(flags: Json) -> bytes:
-    return json.dumps({"schema": 1, "segments": SEGMENTS, "flags": flags}, separators=(",", ":")).encode()
-
-
-def indented(flags: Json) -> bytes:
-    return json.dumps({"flags": flags, "schema": 1, "segments": SEGMENTS}, indent=4).encode()
-
-
-def with_carriage_returns(flags: Json) -> bytes:
-    return one_a_line(flags).replace(b"\n", b"\r\n")
-
-
-@pytest.mark.parametrize("written", [one_a_line, minified, indented, with_carriage_returns])
-def test_what_did_not_change_is_the_same_object_however_the_document_is_written(written: Any) -> None:
-    flags = {**FLAGS, "member": when({"segment": "team"})}
-    before = native.parse(written(flags)).definitions
-    after = native.parse(written({**flags, "flag-7": ON, "new": ON}), before)
-    assert after.problems == ()
-    changed = [key for key in flags if after.definitions.flags[key] is not before.flags[key]]
-    assert changed == ["flag-7"]
-    assert list(after.definitions.flags) == [*flags, "new"]
-    assert after.definitions.segments["team"] is before.segments["team"]
-
-
-@pytest.mark.parametrize("written", [one_a_line, minified, indented])
-def test_a_flag_may_move_and_the_last_line_is_like_any_other(written: Any) -> None:
-    before = native.parse(written(FLAGS)).definitions
-    backwards = dict(reversed(FLAGS.items()))
-    after = native.parse(written(backwards), before).definitions
-    assert list(after.flags) == list(backwards)
-    assert all(after.flags[key] is before.flags[key] for key in FLAGS)
-
-
-def test_a_flag_and_a_segment_of_one_text_are_not_taken_for_each_other() -> None:
-    line = b'"team":{"units":["user-1"]}'
-    before = native.parse(b'{"schema":1,"flags":{"a":{}},"segments":{\n%s,\n"s":{"units":[]}}}' % line).definitions
-    read = native.parse(b'{"schema":1,"flags":{\n%s,\n"a":{}}}' % line, before)
-    assert [problem.path for problem in read.problems] == ["$.flags.team.units"]
-    assert read.definitions.refused == {"team"}
-
-
-@pytest.mark.parametrize("written", [one_a_line, minified, indented])
-def test_reuse_changes_nothing_about_what_is_read(written: Any) -> None:
-    before = native.parse(written({**FLAGS, "a": ON, "b": HALF})).definitions
-    flags = {**FLAGS, "a": HALF, "b": ON}
-    again, afresh = native.parse(written(flags), before), native.parse(written(flags))
-    assert again.definitions.flags == afresh.definitions.flags
-    assert again.definitions.entries == afresh.definitions.entries
-    assert again.problems == afresh.problems == ()
-
-
-@pytest.mark.parametrize("tail", [b",}}", b",\n}}", b",\n,\n}}", b"\n}", b""])
-def test_reuse_is_as_strict_as_reading(tail: bytes) -> None:
-    text = b'{"schema":1,"flags":{\n"a":{},\n"b":{}'
-    before = native.parse(text + b',\n"c":{}}}').definitions
-    assert len(refused(text + tail, before)) == 1
-
-
-def test_definitions_of_the_past_are_not_kept() -> None:
-    now = parsed({"past": {"version": 0}, "b": {}}).definitions
-    for version in range(1, 5):
-        now = parsed({"past": {"version": version}, "b": {}}, now).definitions
-    gc.collect()
-    kept = [each for each in gc.get_objects() if type(each) is FlagDefinition and each.key == "past"]
-    assert [each.version for each in kept] == ["4"]
-    assert len(now.entries) == 2
-
-
-def test_a_minified_document_takes_time_in_proportion_to_its_length() -> None:
-    def seconds_a_flag(flags: int) -> float:
-        data = minified({f"flag-{number}": {"description": "x" * 2000} for number in range(flags)})
-        before = native.parse(data).definitions
-        return min(_timed(data, before) for _ in range(3)) / flags
-
-    assert seconds_a_flag(4000) < 5 * seconds_a_flag(200)
-
-
-def _timed(data: bytes, before: Definitions) -> float:
-    started_s = time.perf_counter()
-    native.parse(data, before)
-    return time.perf_counter() - started_s
