@@ -7,7 +7,7 @@ raises. Threads start with ``start`` or the first question, and again in a forke
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol, TypeVar, overload
 
@@ -108,6 +108,10 @@ class Client:
         self._recording = (
             Recording(self._sink, self._config, self._clock, self._environment) if self._sink is not None else None
         )
+        # What exposes is compiled only with a recording, so that nothing calls this without one.
+        self._record: Callable[[Decision, bytes], None] = (
+            self._recording.exposures.record if self._recording else _nowhere
+        )
         #: What cannot change needs no thread, and never grows old.
         self._fixed = isinstance(self._source, Static)
         self._current = Current(
@@ -157,8 +161,10 @@ class Client:
         except Exception:  # noqa: BLE001 - the short way failed: a first question, or attributes that raise
             decision = answers.decide(flag, asker)
         exposed = decision._exposed
-        if exposed is not None and asker._key not in exposed:
-            self._expose(decision, asker)
+        if exposed is not None:
+            key = asker._key
+            if key and key not in exposed and not asker.synthetic:
+                self._record(decision, key)
         if decision.error_code is None:
             return decision.enabled
         if default is UNSET:
@@ -195,8 +201,10 @@ class Client:
                 self._count(ErrorCode.TYPE_MISMATCH)
                 return default
         exposed = decision._exposed
-        if exposed is not None and asker._key not in exposed:
-            self._expose(decision, asker)
+        if exposed is not None:
+            key = asker._key
+            if key and key not in exposed and not asker.synthetic:
+                self._record(decision, key)
         return value
 
     def decide(self, flag: str, context: object = None) -> Decision:
@@ -204,8 +212,10 @@ class Client:
         asker = context if type(context) is Context else self._resolve(context)
         decision = self._decide(flag, asker)
         exposed = decision._exposed
-        if exposed is not None and asker._key not in exposed:
-            self._expose(decision, asker)
+        if exposed is not None:
+            key = asker._key
+            if key and key not in exposed and not asker.synthetic:
+                self._record(decision, key)
         return decision
 
     def peek(self, flag: str, context: object = None) -> Decision:
@@ -328,10 +338,16 @@ class Client:
         return as_context(context)
 
     def _decide(self, flag: str, context: Context) -> Decision:
+        answers = self._answers
         scope = current_scope()
-        if scope is None:
-            return self._answers.decide(flag, context)
-        return self._decide_in(scope, flag, context)
+        try:
+            return (
+                answers.compiled[flag](context, None, answers)
+                if scope is None
+                else self._decide_in(scope, flag, context)
+            )
+        except Exception:  # noqa: BLE001 - as in `enabled`
+            return answers.decide(flag, context)
 
     def _decide_in(self, scope: Scope, flag: str, context: Context) -> Decision:
         """The answer inside a scope: forced ones first, and for the ambient context the one given before."""
@@ -348,12 +364,6 @@ class Client:
             return pinned
         scope.pins[self, flag] = decision
         return decision
-
-    def _expose(self, decision: Decision, context: Context) -> None:
-        key = context._key
-        # Still asleep: a uWSGI master. It could not send it, and its workers will meet the unit themselves.
-        if key and not context.synthetic and self._recording is not None and type(self._answers) is not _Asleep:
-            self._recording.exposures.record(decision, key)
 
     def _otherwise(self, decision: Decision, default: T) -> T:
         self._count(decision.error_code or ErrorCode.GENERAL)
@@ -397,6 +407,10 @@ class Client:
         """For the exit hook: a last flush within what is left of ``exit_deadline_s``."""
         if not self._closed:
             self.close(max(0.0, self._config.exit_deadline_s - elapsed_s))
+
+
+def _nowhere(decision: Decision, key: bytes) -> None:
+    """Records nothing."""
 
 
 def _checked_config(config: object) -> Config:

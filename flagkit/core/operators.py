@@ -117,6 +117,12 @@ def _of_numbers(match: Callable[[float], bool]) -> Test:
 # -- checking values -------------------------------------------------------------------------------------------------
 
 
+def _texts(values: Iterable[str], folds: bool) -> frozenset[str]:
+    if any(len(value) > MAX_STRING for value in values):
+        raise ValueError(f"values of at most {MAX_STRING:,} characters")
+    return frozenset([value.casefold() for value in values] if folds else values)
+
+
 def _strings(question: Question) -> tuple[str, ...]:
     for value in question.values:
         if not isinstance(value, str):
@@ -146,15 +152,14 @@ def _numbers(question: Question, count: int) -> tuple[Any, ...]:
 
 
 def _in(question: Question) -> Test:
-    if not question.values:
+    values, folds = question.values, question.ignore_case
+    if not values:
         raise ValueError("at least one value")
-    texts = frozenset(_strings(question._replace(values=tuple(v for v in question.values if isinstance(v, str)))))
-    truths = frozenset(value for value in question.values if isinstance(value, bool))
-    numbers = frozenset(value for value in question.values if _is_number(value))
-    for value in question.values:
-        if not (isinstance(value, (str, bool)) or _is_number(value)):
-            raise ValueError("strings, numbers or booleans as values")
-    folds = question.ignore_case
+    if not all(isinstance(value, (str, bool)) or _is_number(value) for value in values):
+        raise ValueError("strings, numbers or booleans as values")
+    texts = _texts([value for value in values if isinstance(value, str)], folds)
+    truths = frozenset([value for value in values if isinstance(value, bool)])
+    numbers = frozenset([value for value in values if _is_number(value)])
 
     def test(value: Any) -> bool | None:
         kind = type(value)

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from flagkit.errors import DefinitionsError, Problem
 
+_WHITE: Final = frozenset(" \t\n\r")
 _BLANK: Final = re.compile(r"[ \t\n\r]*").match
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -166,6 +167,8 @@ class Document:
 
 def _end(text: str, at: int) -> int:
     """The position of the first character from ``at`` that is no white space."""
+    if text[at : at + 1] not in _WHITE:  # nearly always, and five times faster than asking the pattern
+        return at
     return _BLANK(text, at).end()  # type: ignore[union-attr]
 
 

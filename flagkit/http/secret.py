@@ -6,7 +6,6 @@ one and reveals it once per request; logs and status show ``digest``.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import NoReturn
 
 from flagkit.errors import ConfigError
@@ -37,6 +36,8 @@ class Secret:
     @property
     def digest(self) -> str:
         """Six hex digits that tell two keys apart in a log and give neither away."""
+        from hashlib import sha256  # loads OpenSSL: not at import
+
         return sha256(self._text.encode()).hexdigest()[:6]
 
     def __repr__(self) -> str:

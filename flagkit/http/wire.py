@@ -114,6 +114,10 @@ class Wire:
             sent["Authorization"] = f"Bearer {self._key.reveal()}"
         try:
             return leash.exchange(method, url, sent, body, ends_s=ends_s, max_bytes=max_bytes)
+        except Exception as error:
+            if not isinstance(error, NoReply):
+                self.close()  # nobody expected it: begin anew, as TLS must when gevent has patched it meanwhile
+            raise
         finally:
             self._used_s = self._now_s()
 

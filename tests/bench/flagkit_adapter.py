@@ -33,7 +33,7 @@ class A(Adapter):
         client = flagkit.Client(
             source=flagkit.sources.Static(text),
             sink=sink,
-            config=flagkit.Config(max_pending=1_000_000, max_exposed_units=10_000_000),
+            config=flagkit.Config(max_pending=500_000),
         )
         client.start()
         return {"client": client, "Context": flagkit.Context, "_sink": sink}
