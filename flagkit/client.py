@@ -108,10 +108,8 @@ class Client:
         self._recording = (
             Recording(self._sink, self._config, self._clock, self._environment) if self._sink is not None else None
         )
-        # What exposes is compiled only with a recording, so that nothing calls this without one.
-        self._record: Callable[[Decision, bytes], None] = (
-            self._recording.exposures.record if self._recording else _nowhere
-        )
+        #: Records an exposure, once the client is awake.
+        self._record: Callable[[Decision, bytes], None] = _nowhere
         #: What cannot change needs no thread, and never grows old.
         self._fixed = isinstance(self._source, Static)
         self._current = Current(
@@ -262,7 +260,10 @@ class Client:
         if self._closed:
             return
         process.adopt(self)
-        if not process.preforking:  # or it stays asleep: the first question in a worker is what notices the fork
+        # Or it stays asleep: what notices the fork is a worker's first question, and what it meets it records itself.
+        if not process.preforking:
+            if self._recording is not None:
+                self._record = self._recording.exposures.record
             # The poller may publish between a read and a store here, so look again until both are the same.
             while self._answers is not self._current.snapshot:
                 self._answers = self._current.snapshot

@@ -74,13 +74,13 @@ class _Process:
     def notice_fork(self) -> None:
         """The second line: do what the hook would have done, if it did not run. Call it before anything is recorded."""
         if self.pid != os.getpid():
-            # The threads of a worker may all notice at once: one forgets the parent's events, before any records its own.
+            # A worker's threads may all notice at once: one forgets the parent's events, before any records its own.
             with self.noticing:
                 if self.pid != os.getpid():
                     self.forked()
 
     def watch_exit(self) -> None:
-        """Have ``leave`` called in children of multiprocessing and Celery too: they end without running atexit hooks."""
+        """Have ``leave`` called in children of multiprocessing and Celery too, which run no atexit hooks."""
         if self.watched_pid == self.pid:
             return
         self.watched_pid = self.pid
