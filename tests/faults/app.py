@@ -41,7 +41,9 @@ def record(count: int) -> list[str]:
 def answer(path: str, count: int = 0) -> dict[str, Any]:
     """What the test wants of this process. ``/seen`` meets no new unit, as long as definitions stay as they are."""
     told: dict[str, Any] = {"pid": os.getpid(), "seen": seen, "at_import": at_import}
-    if path == "/seen":
+    if path == "/ready":
+        told["ready"] = client.wait_ready(5)
+    elif path == "/seen":
         told["enabled"] = client.enabled("checkout", seen)
     elif path == "/record":
         told["units"] = record(count)

@@ -1,6 +1,6 @@
 """Two Celery processes, forked by a worker that has imported the application, that answer what the standard input asks.
 
-Run as a program. Each line in is ``[path, count]`` and becomes a task, each line out an answer. The broker is in memory.
+Run as a program. Each line in is ``[path, count]``, a task; each line out is an answer. The broker is in memory.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 import time
 
@@ -32,8 +31,10 @@ def answer(path: str, count: int) -> None:
 
 
 def relay() -> None:
-    for line in sys.stdin:
-        answer.delay(*json.loads(line))
+    # Not sys.stdin, which every child closes: that would wait for ever for the lock this thread holds while it reads.
+    with open(os.dup(0)) as lines:
+        for line in lines:
+            answer.delay(*json.loads(line))
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -65,6 +65,7 @@ def just_works(kind: type[Fleet], command: list[str], service: Service, *, used:
     """
     settings = {"used": used, "flush_interval_s": 0.2 if used else 600}
     with running(kind, command, service, settings) as server:
+        assert all(answer["ready"] for answer in asked(server, "/ready", 0, lambda told: True))
         # Nothing new is recorded in here, so that it is not the events that wake anybody.
         asked(server, "/seen", 0, lambda told: all(answers[-1]["enabled"] for answers in told.values()))
         turn(service, on=False)
