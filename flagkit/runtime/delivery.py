@@ -61,12 +61,12 @@ class Delivery:
         "_closed",
         "_config",
         "_driver",
-        "_driving",
         "_due_s",
         "_encode",
         "_exposures",
         "_goal",
         "_link",
+        "_locks",
         "_most_bytes",
         "_resume_s",
         "_sealed",
@@ -104,7 +104,7 @@ class Delivery:
 
     def after_fork(self) -> None:
         """Forget the parent's batch and locks. Assigns only; the buffer forgets the events themselves."""
-        self._driving = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
         self._driver: int | None = None
         self._sealed: _Sealed | None = None
         self._told: Mapping[str, int] = {}
@@ -116,6 +116,11 @@ class Delivery:
         #: Not before these times: by our own backoff, and by the collector's wish.
         self._resume_s = self._asked_s = float("-inf")
         self._backoff.succeeded()
+
+    @property
+    def _driving(self) -> threading.Lock:
+        """Held by whoever drives the sink. Made at first use: until then gevent may patch what a lock is."""
+        return self._locks.setdefault("driving", threading.Lock())
 
     @property
     def state(self) -> LinkState:

@@ -56,3 +56,43 @@ def test_definitions_change_over_tls_although_it_is_patched_after_it_was_used(tm
             timeout=60,
         )
     assert done.returncode == 0, done.stderr
+
+
+FLUSHED_MEANWHILE = """
+import threading, time
+import flagkit
+from flagkit.events import Delivered
+
+class Slow:
+    name = "slow"
+    stored = 0
+    def send(self, batch, *, deadline_s):
+        sending.set()
+        time.sleep(0.5)
+        self.stored += len(batch.events)
+        return Delivered()
+    def close(self): ...
+    def after_fork(self): ...
+
+sink = Slow()
+source = flagkit.sources.Static({"schema": 1, "flags": {}})
+client = flagkit.Client(source=source, sink=sink, config=flagkit.Config(flush_interval_s=0.05))
+
+from gevent import monkey
+monkey.patch_all(ssl=False)  # of which nothing is used here
+
+sending = threading.Event()
+client.track("order", "first")
+assert sending.wait(10)
+client.track("order", "second")
+assert client.flush(10) == 0
+assert sink.stored == 2
+"""
+
+
+@pytest.mark.full
+def test_a_flush_during_a_delivery_lets_it_finish_although_patched_after_the_client_was_made() -> None:
+    command = [sys.executable, "-W", "error", "-c", FLUSHED_MEANWHILE]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
