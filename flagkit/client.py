@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Final, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
 from flagkit.boundary import contained
 from flagkit.clock import Clock, SystemClock
 from flagkit.config import Config
 from flagkit.context import ANONYMOUS, Context, Scope, as_context, current_scope, overriding
 from flagkit.core.compile import Decide, Forced
-from flagkit.core.explain import Explanation, explain
 from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.dialects import parser
@@ -33,6 +32,9 @@ from flagkit.sinks import Http as HttpSink
 from flagkit.sinks import Sink
 from flagkit.sources import File, Source, Static
 from flagkit.sources import Http as HttpSource
+
+if TYPE_CHECKING:
+    from flagkit.core.explain import Explanation
 
 T = TypeVar("T")
 
@@ -149,17 +151,20 @@ class Client:
             when there is none (False, or a declared flag's own).
         Raises: nothing. Cost: a dictionary lookup and at most one hash a rule; no lock, no I/O.
         """
-        asker = context if type(context) is Context else self._resolve(context)
+        kind = type(context)
+        asker: Any = context if kind is Context or kind is dict else self._resolve(context)
         answers = self._answers
         scope = current_scope()
         try:
             decision = (
                 answers.compiled[flag](asker, None, answers) if scope is None else self._decide_in(scope, flag, asker)
             )
-        except Exception:  # noqa: BLE001 - the short way failed: a first question, or attributes that raise
-            decision = answers.decide(flag, asker)
+        except Exception:  # noqa: BLE001 - the short way failed: a first question, or a context that is not simple
+            decision = answers.decide(flag, asker := as_context(asker))
         exposed = decision._exposed
         if exposed is not None:
+            if kind is dict:
+                asker = as_context(asker)
             key = asker._key
             if key and key not in exposed and not asker.synthetic:
                 self._record(decision, key)
@@ -185,7 +190,8 @@ class Client:
             a float; None takes any type). A declared flag brings its own.
         Raises: nothing. Arrays and objects are fresh copies.
         """
-        asker = context if type(context) is Context else self._resolve(context)
+        kind = type(context)
+        asker: Any = context if kind is Context or kind is dict else self._resolve(context)
         if default is UNSET:
             default = flag.default if isinstance(flag, Flag) else None
         decision = self._decide(flag, asker)
@@ -200,6 +206,8 @@ class Client:
                 return default
         exposed = decision._exposed
         if exposed is not None:
+            if kind is dict:
+                asker = as_context(asker)
             key = asker._key
             if key and key not in exposed and not asker.synthetic:
                 self._record(decision, key)
@@ -207,10 +215,13 @@ class Client:
 
     def decide(self, flag: str, context: object = None) -> Decision:
         """The whole answer: variant, value, reason, rule; records the exposure. Raises: nothing."""
-        asker = context if type(context) is Context else self._resolve(context)
+        kind = type(context)
+        asker: Any = context if kind is Context or kind is dict else self._resolve(context)
         decision = self._decide(flag, asker)
         exposed = decision._exposed
         if exposed is not None:
+            if kind is dict:
+                asker = as_context(asker)
             key = asker._key
             if key and key not in exposed and not asker.synthetic:
                 self._record(decision, key)
@@ -227,6 +238,8 @@ class Client:
 
     def explain(self, flag: str, context: object = None) -> Explanation:
         """Why the flag answers what it does: every rule tried, every condition, bucket and bound; records nothing."""
+        from flagkit.core.explain import explain  # for people, who wait gladly; not at import
+
         forced = scope.forced if (scope := current_scope()) else None
         return explain(self._awake(), flag, self._resolve(context), forced)
 
@@ -338,7 +351,7 @@ class Client:
             return ANONYMOUS if scope is None or scope.context is None else scope.context
         return as_context(context)
 
-    def _decide(self, flag: str, context: Context) -> Decision:
+    def _decide(self, flag: str, context: Any) -> Decision:
         answers = self._answers
         scope = current_scope()
         try:
@@ -348,11 +361,11 @@ class Client:
                 else self._decide_in(scope, flag, context)
             )
         except Exception:  # noqa: BLE001 - as in `enabled`
-            return answers.decide(flag, context)
+            return answers.decide(flag, as_context(context))
 
-    def _decide_in(self, scope: Scope, flag: str, context: Context) -> Decision:
+    def _decide_in(self, scope: Scope, flag: str, asker: Any) -> Decision:
         """The answer inside a scope: forced ones first, and for the ambient context the one given before."""
-        answers = self._answers
+        answers, context = self._answers, as_context(asker)
         decision = answers.decide(flag, context, scope.forced)
         if context is not scope.context or not issubclass(type(flag), str):
             return decision

@@ -18,6 +18,8 @@ from flagkit.boundary import contained
 MAX_UNIT_BYTES: Final = 1024
 _MAX_INT: Final = 1 << 63
 _NOTHING: Final[Mapping[str, Any]] = {}
+#: Entries of a mapping that are not attributes, beside ``unit``, which no condition can mistake for one.
+SETTINGS: Final = frozenset({"enrolments", "synthetic"})
 
 
 class _Absent:
@@ -113,8 +115,8 @@ ANONYMOUS: Final = Context()
 def as_context(given: object) -> Context:
     """A ``Context`` from what a caller passes: one as it is, a mapping with ``unit``, or a plain unit.
 
-    A mapping's other entries are the attributes (``enrolments`` and ``synthetic`` keep their meaning).
-    Raises: nothing; whatever cannot be read is an invalid context.
+    A mapping's other entries are the attributes (``enrolments`` and ``synthetic`` keep their meaning). Not copied, like
+    a Context's. Raises: nothing; whatever cannot be read is an invalid context.
     """
     kind = type(given)
     if issubclass(kind, Context):
@@ -125,6 +127,8 @@ def as_context(given: object) -> Context:
 
 
 def _from_mapping(given: Mapping[str, Any]) -> Context:
+    if type(given) is dict and SETTINGS.isdisjoint(given):
+        return Context(given.get("unit", _ABSENT), given)
     attributes = dict(given)
     unit = attributes.pop("unit", _ABSENT)
     enrolments = attributes.pop("enrolments", None)

@@ -14,16 +14,17 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from flagkit.context import Context
+from flagkit.context import MAX_UNIT_BYTES, SETTINGS, Context, as_context
 from flagkit.core import bucketing
 from flagkit.core.conditions import Conditions, key_reader
-from flagkit.core.model import UNIT, Comparison, Condition, Definitions, FlagDefinition, Path, Rule
+from flagkit.core.model import UNIT, Comparison, Condition, Definitions, FlagDefinition, InSegment, Path, Rule
 from flagkit.core.operators import OPERATORS
 from flagkit.decision import Decision, ErrorCode, Reason
 
 Forced: TypeAlias = "Mapping[str, str | bool] | None"
-#: Context, forced answers, and the parent flags' decisions by key -> decision.
-Decide: TypeAlias = "Callable[[Context, Forced, Parents], Decision]"
+#: Context, forced answers, and the parent flags' decisions by key -> decision. A plain dict with a proper ``unit`` is
+#: read in place; of any other it raises, and ``as_context`` is the way.
+Decide: TypeAlias = "Callable[[Context | dict[str, Any], Forced, Parents], Decision]"
 if TYPE_CHECKING:
     from typing import Protocol
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _UNDECIDING: Final = ("description", "owner", "expires", "version")
 _LONG_SPLIT: Final = 16
+_SPECIAL: Final = SETTINGS.union(UNIT)
 _BUILTINS: Final = {
     "__builtins__": {},
     "bisect": bisect_right,
@@ -40,6 +42,11 @@ _BUILTINS: Final = {
     "str": str,
     "len": len,
     "digest": bucketing.digest,
+    "dict": dict,
+    "encode": str.encode,
+    "unit": "unit",
+    "longest": MAX_UNIT_BYTES,
+    "as_context": as_context,
 }
 
 
@@ -134,18 +141,23 @@ class _Writer:
         self.lines: list[str] = []
         self.constants: list[Any] = []
         self.reads_attributes = False
+        self.needs_context = False  # whether what is called in a line takes the whole of it
         self.default = ""  # the name of the decision when nothing matched
         self.has_rollout = any(rule.rollout for rule in flag.rules)
         self.left_out = False  # whether a rollout stands before the line being written
 
     def function(self) -> Decide:
         self._body()
-        head = [
-            "key = c._key",
-            f"if key is False: return {self.constant(failed(self.flag.key, ErrorCode.INVALID_CONTEXT))}",
-        ]
+        invalid = self.constant(failed(self.flag.key, ErrorCode.INVALID_CONTEXT))
+        of_context = ["key = c._key", f"if key is False: return {invalid}"]
+        of_dict = ["key = encode(c[unit])", f"if not key or len(key) > longest: return {invalid}"]
         if self.reads_attributes:
-            head.append("get = c.attributes.get")
+            of_context.append("get = c.attributes.get")
+            of_dict.append("get = c.get")
+        if self.needs_context:
+            head = ["if type(c) is dict: c = as_context(c)", *of_context]
+        else:
+            head = ["if type(c) is dict:", *_indented(of_dict), "else:", *_indented(of_context)]
         names = ", ".join(f"k{index}" for index in range(len(self.constants)))
         body = "\n  ".join(head + self.lines)
         source = f"def make({names}):\n def decide(c, forced, parents):\n  {body}\n return decide"
@@ -167,10 +179,8 @@ class _Writer:
             unmet = self.constant(serve(flag.off, Reason.PREREQUISITE_FAILED))
             self.lines.append(f"if parents.decide({asked}, c, forced).variant not in {wanted}: return {unmet}")
         if flag.exclude:
-            excluded = self.constant(self.conditions.any_of(flag.exclude, flag.key))
-            self.lines.append(
-                f"if {excluded}(c) is not False: return {self.constant(serve(flag.off, Reason.EXCLUDED))}"
-            )
+            excluded = self._asked(self.conditions.any_of(flag.exclude, flag.key))
+            self.lines.append(f"if {excluded} is not False: return {self.constant(serve(flag.off, Reason.EXCLUDED))}")
         if flag.targets:
             served = {unit: serve(variant, Reason.TARGETING_MATCH) for unit, variant in flag.targets.items()}
             self.lines.append(f"if (found := {self.constant(served.get)}(key)) is not None: return found")
@@ -240,11 +250,23 @@ class _Writer:
         chain = [f"{name(share.variant)} if h < {self.constant(limit)} else" for share, limit in reached[:-1]]
         return " ".join([*chain, name(reached[-1][0].variant)])
 
+    def _membership(self, condition: InSegment) -> str:
+        """As ``_test``; a segment that is one list of units is looked up on the spot."""
+        first = self.definitions.segments[condition.names[0]]
+        if len(condition.names) > 1 or first.units is None or first.conditions is not None:
+            return self._asked(self.conditions.test(condition, self.flag.key))
+        units = self.constant(first.units)
+        return f"key is not None and key not in {units}" if condition.negated else f"key in {units}"
+
     def _unit(self, by: Path, local: str) -> tuple[str, str]:
         """An expression that is true when there is a unit to bucket, and the name that then holds its key."""
         if by == UNIT:
             return "key is not None", "key"
-        return f"({local} := {self.constant(key_reader(by))}(c)) is not None", local
+        return f"({local} := {self._asked(key_reader(by))}) is not None", local
+
+    def _asked(self, of_context: Callable[[Context], Any]) -> str:
+        self.needs_context = True
+        return f"{self.constant(of_context)}(c)"
 
     def _slot(self) -> list[str]:
         layer = self.definitions.layer_of(self.flag.key)
@@ -256,8 +278,10 @@ class _Writer:
 
     def _test(self, condition: Condition) -> str:
         """An expression that is true exactly when the condition is true (not unknown)."""
-        if not isinstance(condition, Comparison) or len(condition.attribute) > 1 or condition.attribute == UNIT:
-            return f"{self.constant(self.conditions.test(condition, self.flag.key))}(c)"
+        if isinstance(condition, InSegment):
+            return self._membership(condition)
+        if not isinstance(condition, Comparison) or len(condition.attribute) > 1 or condition.attribute[0] in _SPECIAL:
+            return self._asked(self.conditions.test(condition, self.flag.key))
         self.reads_attributes = True
         asks = self.conditions.operator(condition)
         test = self.constant(asks)
@@ -272,6 +296,10 @@ class _Writer:
         expression = short_way.expression.format(x="x", k=constant)
         when = f" and {short_way.when.format(x='x', k=constant)}" if short_way.when else ""
         return f"({expression} if type(x := {value}) is str{when} else {test}(x))"
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [" " + line for line in lines]
 
 
 @lru_cache(maxsize=1024)

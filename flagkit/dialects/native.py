@@ -91,9 +91,9 @@ class _Reading:
             faults.add(at, flaw)
         if not KEY(entry.key):
             faults.add(at, f"not a flag's key; expected {KEY_FORM}")
-        flag = read_flag(entry.key, entry.value, at, faults)
+        flag = read_flag(entry.key, entry.value, entry.text, at, faults)
         if not faults.found:
-            return flag._replace(text=entry.text)
+            return flag
         off = isinstance(entry.value, dict) and entry.value.get("enabled") is False
         self._refuse(entry.key, faults.problems(entry.key), off)
         return None

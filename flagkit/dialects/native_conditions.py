@@ -6,6 +6,7 @@ Called by ``native`` for the parts of flags and segments that decide. Operators 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 from flagkit.context import unit_key
@@ -107,7 +108,7 @@ def read_units(value: object, at: At, faults: Faults) -> list[bytes]:
     return keys
 
 
-def segments_in(conditions: tuple[Condition, ...]) -> frozenset[str]:
+def segments_in(conditions: Sequence[Condition]) -> frozenset[str]:
     """The segments that conditions name, at any depth."""
     names: set[str] = set()
     for condition in conditions:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from flagkit.core.dates import DATE_FORM, parse_date_ms
-from flagkit.core.model import FlagDefinition, Prerequisite
+from flagkit.core.model import Condition, FlagDefinition, Prerequisite, Rule
 from flagkit.dialects.fields import (
     At,
     Faults,
@@ -48,14 +48,15 @@ _PREREQUISITE: Final = frozenset({"flag", "variants"})
 _KINDS: Final = ("release", "experiment", "ops", "permission")
 _BOOLEAN: Final[Mapping[str, Any]] = {"on": True, "off": False}
 _NO_TARGETS: Final[Mapping[bytes, str]] = {}
+_NO_SEGMENTS: Final[frozenset[str]] = frozenset()
 _MAX_VARIANTS: Final = 1000
 _MAX_VERSION: Final = 1 << 63
 _MAX_DESCRIPTION: Final = 4096
 _MAX_RULES: Final = 250  # a flag is compiled at its first question, in time that grows with its rules
 
 
-def read_flag(key: str, value: object, at: At, faults: Faults) -> FlagDefinition:
-    """One flag. With faults noted, the result is not for use."""
+def read_flag(key: str, value: object, text: str, at: At, faults: Faults) -> FlagDefinition:
+    """One flag, written as ``text``. With faults noted, the result is not for use."""
     raw = read_object(value, at, faults)
     if not raw.keys() <= _FLAG:
         unknown_fields(raw, _FLAG, at, faults)
@@ -70,7 +71,7 @@ def read_flag(key: str, value: object, at: At, faults: Faults) -> FlagDefinition
     )
     if len(rules) > _MAX_RULES:
         faults.add((at, "rules"), f"{len(rules)} rules; expected at most {_MAX_RULES}")
-    if len({rule.name for rule in rules}) != len(rules):
+    if len(rules) > 1 and len({rule.name for rule in rules}) != len(rules):
         faults.add((at, "rules"), "two rules have the same name")
     exclude = read_conditions(raw["exclude"], (at, "exclude"), faults) if "exclude" in raw else ()
     version = raw.get("version")
@@ -84,16 +85,17 @@ def read_flag(key: str, value: object, at: At, faults: Faults) -> FlagDefinition
         )
     if "hash" in raw:
         read_choice(raw["hash"], ("murmur3-v1",), (at, "hash"), faults)
+    prerequisites = (
+        _prerequisites(raw["prerequisites"], (at, "prerequisites"), faults) if "prerequisites" in raw else ()
+    )
     return FlagDefinition(
         key,
         variants,
         off,
         default,
-        enabled=read_bool(raw["enabled"], (at, "enabled"), faults) if "enabled" in raw else True,
-        prerequisites=_prerequisites(raw["prerequisites"], (at, "prerequisites"), faults)
-        if "prerequisites" in raw
-        else (),
-        exclude=exclude,
+        read_bool(raw["enabled"], (at, "enabled"), faults) if "enabled" in raw else True,
+        prerequisites,
+        exclude,
         targets=_targets(raw["targets"], variants, (at, "targets"), faults) if "targets" in raw else _NO_TARGETS,
         rules=rules,
         salt=read_key(raw["salt"], (at, "salt"), faults) if "salt" in raw else key,
@@ -104,8 +106,15 @@ def read_flag(key: str, value: object, at: At, faults: Faults) -> FlagDefinition
         owner=read_text(raw["owner"], (at, "owner"), faults) if "owner" in raw else None,
         expires=_expires(raw["expires"], (at, "expires"), faults) if "expires" in raw else None,
         description=_description(raw["description"], (at, "description"), faults) if "description" in raw else None,
-        segments=segments_in(tuple(c for rule in rules for c in rule.when) + exclude),
+        segments=_segments(rules, exclude),
+        text=text,
     )
+
+
+def _segments(rules: tuple[Rule, ...], exclude: tuple[Condition, ...]) -> frozenset[str]:
+    conditions = [condition for rule in rules for condition in rule.when]
+    conditions += exclude
+    return segments_in(conditions) if conditions else _NO_SEGMENTS
 
 
 def _description(value: object, at: At, faults: Faults) -> str | None:

@@ -14,6 +14,7 @@ class A(Adapter):
     import_stmt = "import flagkit"
     call = "client.enabled(key, context)"
     notes: ClassVar[dict[str, str]] = {
+        "+ctx": "the context is a plain dict with `unit`, as most applications have it; the other rows use a Context.",
         "W4": "decide() and both of what an application reads: the variant and a fresh copy of the payload.",
         "W7": "the whole delivery runs: exposures are batched, encoded and handed to a sink that counts them.",
     }
@@ -42,6 +43,12 @@ class A(Adapter):
         return (
             'c = Context(uid, {"email": email, "country": country, "plan": plan, "app_version": version, "age": age})'
         )
+
+    def ctx_eval_stmt(self, kind: str, key: str) -> str:
+        mapping = (
+            'c = {"unit": uid, "email": email, "country": country, "plan": plan, "app_version": version, "age": age}'
+        )
+        return f"{mapping}\n{self.eval_stmt(kind, key)}"
 
     def eval_stmt(self, kind: str, key: str, events: bool = False) -> str:
         if kind == "multivariate":
