@@ -6,7 +6,6 @@ bytes come from.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from typing import Final
@@ -17,8 +16,7 @@ from flagkit.core.model import Definitions, FlagDefinition
 from flagkit.core.snapshot import Snapshot
 from flagkit.dialects import Parse
 from flagkit.errors import DefinitionsError, Problem
-
-_log: Final = logging.getLogger("flagkit")
+from flagkit.log import logger
 
 _GRACE_S: Final = 60.0
 _MOST_SHOWN: Final = 20
@@ -46,6 +44,7 @@ class Current:
         self._config = config
         self._clock = clock
         self._fixed = fixed
+        self._log = logger()
         self._definitions_clock = DefinitionsClock(
             clock, math.inf if fixed else max(2 * config.poll_interval_s, _GRACE_S)
         )
@@ -65,7 +64,7 @@ class Current:
             raise
         if parsed.problems and parsed.problems != self._said:
             shown = "".join(f"\n  {problem}" for problem in parsed.problems[:_MOST_SHOWN])
-            _log.warning("definitions: %d problems:%s", len(parsed.problems), shown)
+            self._log.warning("definitions: %d problems:%s", len(parsed.problems), shown)
         self._said, self._refusal = parsed.problems, ()
         self._store(self.snapshot.following(parsed.definitions, stale=frozenset()))
 

@@ -7,24 +7,23 @@ holds a lock.
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
 from flagkit.clock import Clock
+from flagkit.log import INFO, WARNING, logger
 
-_log: Final = logging.getLogger("flagkit")
-_log.addHandler(logging.NullHandler())  # an application that configures no logging gets none, not lines on its stderr
 _REMIND_S: Final = 300.0
 
 
 class Episode:
     """One thing's run of failures. Driven by one thread at a time; ``tell`` may be called by any."""
 
-    __slots__ = ("_clock", "_count", "_lines", "_remind_s", "_said", "_what")
+    __slots__ = ("_clock", "_count", "_lines", "_log", "_remind_s", "_said", "_what")
 
     def __init__(self, what: str, clock: Clock) -> None:
         self._what = what
         self._clock = clock
+        self._log = logger()
         self._lines: list[tuple[int, str, BaseException | None]] = []
         self._said: set[str] = set()
         self._count = 0
@@ -37,14 +36,14 @@ class Episode:
         if state in self._said and now_s < self._remind_s:
             return
         still = f" ({self._count} times in a row)" if self._count > 1 else ""
-        self._lines.append((logging.WARNING, f"{self._what}: {state}{still}: {error}", cause))
+        self._lines.append((WARNING, f"{self._what}: {state}{still}: {error}", cause))
         self._said.add(state)
         self._remind_s = now_s + _REMIND_S
 
     def over(self) -> None:
         """Note a success; it is worth a line only after failures."""
         if self._count:
-            self._lines.append((logging.INFO, f"{self._what}: ok again after {self._count} failures", None))
+            self._lines.append((INFO, f"{self._what}: ok again after {self._count} failures", None))
             self._said.clear()
             self._count = 0
 
@@ -53,4 +52,4 @@ class Episode:
         if self._lines:
             lines, self._lines = self._lines, []
             for level, text, cause in lines:
-                _log.log(level, "%s", text, exc_info=cause)
+                self._log.log(level, "%s", text, exc_info=cause)

@@ -5,10 +5,15 @@ Owns the form of the line: the event's JSON, and nothing around it that a format
 
 from __future__ import annotations
 
-import logging
+from typing import TYPE_CHECKING
 
 from flagkit.errors import ConfigError
 from flagkit.events import Batch, Delivered, Sent
+from flagkit.log import INFO
+from flagkit.log import logger as our_own
+
+if TYPE_CHECKING:
+    import logging
 
 
 class Log:
@@ -23,12 +28,14 @@ class Log:
 
     name = "log"
 
-    def __init__(self, logger: logging.Logger | None = None, level: int = logging.INFO) -> None:
+    def __init__(self, logger: logging.Logger | None = None, level: int = INFO) -> None:
+        import logging
+
         if logger is not None and not isinstance(logger, logging.Logger):
             raise ConfigError("logger", logger, "a logging.Logger or None")
         if isinstance(level, bool) or not isinstance(level, int) or not 1 <= level <= logging.CRITICAL:
             raise ConfigError("level", level, "a level such as logging.INFO")
-        self._logger = logging.getLogger("flagkit") if logger is None else logger
+        self._logger = our_own() if logger is None else logger
         self._level = level
 
     def send(self, batch: Batch, *, deadline_s: float) -> Sent:  # noqa: ARG002 - local

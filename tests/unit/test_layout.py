@@ -20,10 +20,10 @@ PACKAGE = Path(__file__).parents[2] / "flagkit"
 
 #: A room is a top-level module or folder. Each may import rooms of the floors before its own, and itself.
 FLOORS = (
-    {"boundary", "errors", "context", "decision", "events", "config", "clock", "schema"},
-    {"core", "http"},
+    {"boundary", "errors", "log", "context", "decision", "events", "config", "clock", "schema"},
+    {"core", "http", "disk"},
     {"dialects", "sources", "sinks"},
-    {"runtime", "production"},
+    {"runtime", "production", "changes"},
     {"client", "flags", "default"},
     {"integrations", "testing", "server"},
     {"cli", "pytest_plugin", "__init__", "__main__"},
@@ -41,12 +41,15 @@ NEIGHBOURS = {
 NEVER = {
     "core": {"clock", "config", "events", "schema"},
     "http": {"context", "decision", "events", "schema"},
+    "disk": FLOORS[0],
     "dialects": {"http", "clock", "config", "events"},
     "sources": {"core", "context", "decision", "events"},
     "sinks": {"core", "context"},
     "production": {"runtime", "sources", "sinks", "http", "dialects"},
     "server": {"runtime", "client", "default", "flags", "sources", "sinks", "http", "context"},
 }
+#: Room -> the only ones above that may import it.
+ONLY_FOR = {"disk": {"sources", "runtime", "cli"}, "changes": {"server", "cli"}}
 SEQUENTIAL = "flagkit.production.sequential"
 #: Room -> what it may import that is neither flagkit's nor Python's. Integrations may import what they integrate.
 THIRD_PARTY = {
@@ -121,7 +124,7 @@ def may_import(module: str, imported: str) -> bool:
         return imported == SEQUENTIAL
     if other in NEIGHBOURS.get(mine, ()):
         return True
-    return floor(other) < floor(mine) and other not in NEVER.get(mine, ())
+    return floor(other) < floor(mine) and other not in NEVER.get(mine, ()) and mine in ONLY_FOR.get(other, {mine})
 
 
 def is_in(module: str, places: tuple[str, ...]) -> bool:
