@@ -13,6 +13,7 @@ from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.default import configure, decide, enabled, track, value, variant
 from flagkit.errors import ConfigError, DefinitionsError, FetchError, FlagkitError, Problem
 from flagkit.flags import Flag
+from flagkit.runtime.handlers import EventDetails
 from flagkit.runtime.stats import Account, LinkState, Status
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "Decision",
     "DefinitionsError",
     "ErrorCode",
+    "EventDetails",
     "Explanation",
     "FetchError",
     "Flag",

@@ -7,44 +7,38 @@ raises. Threads start with ``start`` or the first question, and again in a forke
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final, Protocol, TypeVar, overload
 
+from flagkit.arguments import UNSET, checked_clock, checked_config, checked_ends
 from flagkit.boundary import contained
-from flagkit.clock import Clock, SystemClock
+from flagkit.clock import Clock
 from flagkit.config import Config
 from flagkit.context import ANONYMOUS, Context, Scope, as_context, current_scope, overriding
 from flagkit.core.compile import Decide, Forced
+from flagkit.core.explain import Explanation, explain
 from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
-from flagkit.dialects import parser
+from flagkit.dialects import follower, parser
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
 from flagkit.runtime.bell import Bell
 from flagkit.runtime.current import Current
+from flagkit.runtime.handlers import Event, EventDetails, Handler, Handlers
 from flagkit.runtime.poller import Poller
 from flagkit.runtime.process import process
 from flagkit.runtime.recording import Recording
-from flagkit.runtime.stats import Status
+from flagkit.runtime.stats import Status, worst
+from flagkit.runtime.stream import Stream
 from flagkit.runtime.worker import Worker
-from flagkit.sinks import Http as HttpSink
 from flagkit.sinks import Sink
-from flagkit.sources import File, Source, Static
-from flagkit.sources import Http as HttpSource
-
-if TYPE_CHECKING:
-    from flagkit.core.explain import Explanation
+from flagkit.sources import File, Source, Static, Teller
+from flagkit.sources.cached import with_last_good
 
 T = TypeVar("T")
 
 
-class _Unset:
-    def __repr__(self) -> str:
-        return "<not given>"
-
-
-UNSET: Final[Any] = _Unset()
 #: Answers that a pinned one gives way to: nobody waits for the end of a request to be safe.
 _ENDS_PIN: Final = (Reason.DISABLED, Reason.GUARD, Reason.PREREQUISITE_FAILED)
 
@@ -100,15 +94,19 @@ class Client:
         config: Config | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._config = _checked_config(config)
-        self._clock = _checked_clock(clock)
-        self._source, self._sink = _ends(url, key, source, sink)
+        self._config = checked_config(config)
+        self._clock = checked_clock(clock)
+        self._source, self._sink = checked_ends(url, key, source, sink)
+        self._source = with_last_good(self._source, self._config.state_dir, self._config.environment)
         self._waiting: list[Bell] = []
         self._errors: dict[str, int] = {}
         self._closed = False
         self._answers: _Answers = _Asleep(self)
+        self._handlers = Handlers(self._clock)
         self._recording = (
-            Recording(self._sink, self._config, self._clock, self._environment) if self._sink is not None else None
+            Recording(self._sink, self._config, self._clock, self._environment, self._slumber)
+            if self._sink is not None
+            else None
         )
         #: Records an exposure, once the client is awake.
         self._record: Callable[[Decision, bytes], None] = _nowhere
@@ -121,9 +119,16 @@ class Client:
             self._clock,
             observe=self._recording is not None,
             fixed=self._fixed,
+            follow=follower(self._source.dialect),
         )
-        self._poller = Poller(self._source, self._current.install, self._current.confirm, self._config, self._clock)
-        self._poll_worker = Worker("flagkit-poll", self._poll, self._clock)
+        self._poller = Poller(self._source, self._current, self._config, self._clock)
+        self._poll_worker = Worker("flagkit-poll", self._poll, self._clock, ended=self._slumber)
+        self._stream = (
+            Stream(self._source, self._current, self._poller, self._hurry, self._config, self._clock)
+            if isinstance(self._source, Teller)
+            else None
+        )
+        contained(self._poller.recall, otherwise=None)
         if self._source.local:
             self._poller.poll()
 
@@ -238,8 +243,6 @@ class Client:
 
     def explain(self, flag: str, context: object = None) -> Explanation:
         """Why the flag answers what it does: every rule tried, every condition, bucket and bound; records nothing."""
-        from flagkit.core.explain import explain  # for people, who wait gladly; not at import
-
         forced = scope.forced if (scope := current_scope()) else None
         return explain(self._awake(), flag, self._resolve(context), forced)
 
@@ -266,6 +269,21 @@ class Client:
         """
         return overriding(answers)
 
+    # -- listening ---------------------------------------------------------------------------------------------------
+
+    def add_handler(self, event: Event, handler: Handler) -> None:
+        """Call ``handler`` with an ``EventDetails`` whenever ``event`` happens, on a background thread.
+
+        Args: event, ``ready``, ``configuration_changed``, ``stale`` or ``error``; a handler of how things stand already
+            is called at once. handler: may block, raise, or use and close this client; never called twice at once.
+        Raises: ConfigError. What a handler raises, and one that takes over a second, is logged, once an episode.
+        """
+        self._handlers.add(event, handler)
+
+    def remove_handler(self, event: Event, handler: Handler) -> None:
+        """No longer call ``handler``. Raises: nothing, also when it was not there."""
+        self._handlers.remove(event, handler)
+
     # -- life --------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -273,6 +291,10 @@ class Client:
         if self._closed:
             return
         process.adopt(self)
+        if not self._fixed:
+            self._poll_worker.start()
+        if self._recording is not None:
+            self._recording.start()
         # Or it stays asleep: what notices the fork is a worker's first question, and what it meets it records itself.
         if not process.preforking:
             if self._recording is not None:
@@ -280,23 +302,65 @@ class Client:
             # The poller may publish between a read and a store here, so look again until both are the same.
             while self._answers is not self._current.snapshot:
                 self._answers = self._current.snapshot
-        if not self._fixed:
-            self._poll_worker.start()
-        if self._recording is not None:
-            self._recording.start()
+            if not self._running:
+                self._slumber()  # a thread could not be started, or died just now: the next question tries again
+        if self._fixed:
+            self._handlers.stand(self._standing())
 
     def wait_ready(self, timeout_s: float) -> bool:
-        """Whether definitions are there, after waiting at most ``timeout_s`` seconds. No other verb waits for them."""
+        """Whether definitions are there, after waiting at most ``timeout_s`` seconds. Raises: nothing."""
         self.start()
+        return self._wait(lambda: self._current.snapshot.ready, timeout_s)
+
+    def refresh(self, timeout_s: float) -> bool:
+        """Ask the source now; return whether it confirmed the definitions within ``timeout_s`` seconds.
+
+        For handlers that were frozen between two calls. While the source fails, its own pace is kept. Raises: nothing.
+        """
+        if self._closed:
+            return False
+        before = self._current.confirmations
+        self.start()
+        if self._fixed:
+            return self._current.snapshot.ready
+        if (
+            self._poller.loaded
+            and self._current.confirmations == before
+            and not self._poller.state.consecutive_failures
+        ):
+            self._poll_worker.wake()
+        return self._wait(lambda: self._current.confirmations > before, timeout_s)
+
+    @contextmanager
+    def invocation(self, timeout_s: float = 1.0) -> Iterator[Client]:
+        """One call of a serverless function: definitions no older than a poll interval, every event sent at its end.
+
+            with client.invocation(timeout_s=0.3): ...
+
+        Threads stand still between two calls of such functions, so this waits on the caller's thread: at most
+        ``timeout_s`` seconds at the beginning, if the definitions are old, and as long at the end. A decorator too.
+        Raises: nothing of its own.
+        """
+        age_s = self._current.age_s
+        if age_s is None or age_s > self._config.poll_interval_s:
+            self.refresh(timeout_s)
+        try:
+            yield self
+        finally:
+            self.flush(timeout_s)
+
+    def _wait(self, fulfilled: Callable[[], bool], timeout_s: float) -> bool:
+        """Whether ``fulfilled``, looked at after each answer of the source, for at most ``timeout_s`` seconds."""
+        ends_s = self._clock.monotonic_s() + timeout_s
         bell = Bell()  # of the kind that threads are now: gevent may have patched both after the client was made
         self._waiting.append(bell)
-        if process.preforking:
+        if process.preforking and not fulfilled():
             # No thread runs here, so this one asks.
             contained(self._poller.poll, min(timeout_s, self._config.deadline_s), otherwise=None)
-        if not self._current.snapshot.ready:
-            bell.wait(timeout_s)
+        while not fulfilled() and not self._closed and bell.wait(ends_s - self._clock.monotonic_s()):
+            bell.clear()
         self._waiting.remove(bell)
-        return self._current.snapshot.ready
+        return fulfilled()
 
     def flush(self, timeout_s: float = 5.0) -> int:
         """Send what is recorded; return how many are left after ``timeout_s`` seconds at most. Raises: nothing."""
@@ -311,11 +375,17 @@ class Client:
         if self._closed:
             return 0
         self._closed = True
+        self._ring()
         self._answers = self._current.snapshot
         ends_s = self._clock.monotonic_s() + timeout_s
         self._poll_worker.stop()
+        if self._stream is not None:
+            self._stream.stop()
+        self._handlers.stop()
         left = self._recording.close(timeout_s) if self._recording is not None else 0
         self._poll_worker.stop(max(0.0, ends_s - self._clock.monotonic_s()))
+        if self._stream is not None:
+            self._stream.stop(max(0.0, ends_s - self._clock.monotonic_s()))
         contained(self._source.close, otherwise=None)
         return left
 
@@ -334,13 +404,19 @@ class Client:
             ready=current.snapshot.ready,
             version=current.snapshot.definitions.version,
             age_s=current.age_s,
+            origin=current.origin,
             source=self._poller.state,
+            stream=self._stream.state if self._stream is not None else None,
             sink=recording.state if recording is not None else None,
             account=recording.account() if recording is not None else None,
             problems=current.problems,
             trips={},
             errors=dict(self._errors),
-            worker_faults=self._poll_worker.faults + (recording.faults if recording is not None else 0),
+            worker_faults=self._poll_worker.faults
+            + self._handlers.faults
+            + (self._stream.faults if self._stream is not None else 0)
+            + (recording.faults if recording is not None else 0),
+            disk=worst(self._poller.disk, recording.disk if recording is not None else None),
         )
 
     # -- within ------------------------------------------------------------------------------------------------------
@@ -391,19 +467,52 @@ class Client:
         self.start()
         return self._current.snapshot
 
-    def _publish(self, snapshot: Snapshot) -> None:
-        if type(self._answers) is not _Asleep:
-            self._answers = snapshot
-        for bell in self._waiting.copy():
-            bell.set()
+    def _publish(self, snapshot: Snapshot, before: Snapshot) -> None:
+        # Whichever of two threads gets here last: the latest stays.
+        while type(self._answers) is not _Asleep and self._answers is not self._current.snapshot:
+            self._answers = self._current.snapshot
+        self._ring()
+        if before.ready and self._handlers.wants("configuration_changed"):
+            affected = snapshot.affected_since(before)
+            if affected:
+                self._handlers.emit(EventDetails("configuration_changed", affected))
 
     def _environment(self) -> str | None:
         return self._config.environment or self._current.snapshot.definitions.environment
 
+    @property
+    def _running(self) -> bool:
+        return (self._fixed or self._poll_worker.running) and (self._recording is None or self._recording.running)
+
+    def _slumber(self) -> None:
+        """A thread is ending that nobody asked to: the next questions, whoever asks them, start another."""
+        if not self._closed:
+            self._answers = _Asleep(self)
+
     def _poll(self) -> float:
         pause_s = self._poller.step()
+        if self._stream is not None:
+            self._stream.start()
         self._current.age()
+        self._handlers.stand(self._standing())
+        self._ring()
         return pause_s
+
+    def _ring(self) -> None:
+        for bell in self._waiting.copy():
+            bell.set()
+
+    def _hurry(self, within_s: float) -> None:
+        self._poller.hurry(within_s)
+        self._poll_worker.wake()
+
+    def _standing(self) -> EventDetails | None:
+        link = self._poller.state
+        if link.state in ("auth_failed", "rejected"):
+            return EventDetails("error", message=link.last_error)
+        if not self._current.snapshot.ready:
+            return None
+        return EventDetails("stale" if self._current.unconfirmed else "ready")
 
     def after_fork(self) -> None:
         """For the fork hook: forget the parent's threads and connections; the first question starts new ones."""
@@ -411,8 +520,12 @@ class Client:
             return
         self._answers = _Asleep(self)
         self._waiting = []
+        self._handlers.after_fork()
+        self._current.after_fork()
         self._poller.after_fork()
         self._poll_worker.after_fork()
+        if self._stream is not None:
+            self._stream.after_fork()
         contained(self._source.after_fork, otherwise=None)
         if self._recording is not None:
             self._recording.after_fork()
@@ -425,37 +538,3 @@ class Client:
 
 def _nowhere(decision: Decision, key: bytes) -> None:
     """Records nothing."""
-
-
-def _checked_config(config: object) -> Config:
-    if config is None:
-        return Config()
-    if not isinstance(config, Config):
-        raise ConfigError("config", config, "a flagkit.Config")
-    return config
-
-
-def _checked_clock(clock: object) -> Clock:
-    if clock is None:
-        return SystemClock()
-    if not isinstance(clock, Clock):
-        raise ConfigError("clock", clock, "a clock with monotonic_s, wall_ms and wait")
-    return clock
-
-
-def _ends(url: object, key: str | None, source: object, sink: object) -> tuple[Source, Sink | None]:
-    """The source and the sink that the arguments mean. Raises: ConfigError."""
-    if (url is None) == (source is None):
-        expected = "the URL of a flagkit service, or else a source" + (", not both" if source is not None else "")
-        raise ConfigError("url", url, expected, secret=url is not None)  # somebody may have put a password into it
-    if source is not None and (isinstance(source, type) or not isinstance(source, Source)):
-        raise ConfigError("source", source, "a source, such as flagkit.sources.File(path)")
-    if sink is not UNSET and sink is not None and (isinstance(sink, type) or not isinstance(sink, Sink)):
-        raise ConfigError("sink", sink, "a sink, such as flagkit.sinks.Log(), or None")
-    if isinstance(source, Source):
-        if key is not None:
-            raise ConfigError("key", key, "no key beside a source; give it to the source", secret=True)
-        return source, None if sink is UNSET else sink
-    if not isinstance(url, str):
-        raise ConfigError("url", url, "a string such as 'https://flags.example.com'")
-    return HttpSource(url, key=key), HttpSink(url, key=key) if sink is UNSET else sink

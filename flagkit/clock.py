@@ -57,20 +57,28 @@ class DefinitionsClock:
     One writer (the poller) calls ``confirm``; any thread calls ``now_ms``, which takes no lock.
     """
 
-    __slots__ = ("_clock", "_grace_s", "_state")
+    __slots__ = ("_clock", "_grace_s", "_served", "_state")
 
     def __init__(self, clock: Clock, grace_s: float) -> None:
         self._clock = clock
         self._grace_s = grace_s
         now_s = clock.monotonic_s()
+        self._served = False  # whether that is the wall clock of a server
         # (offset from monotonic to wall, the monotonic time at which this clock stops): one tuple, one store.
         self._state = (clock.wall_ms() - now_s * 1000, now_s + grace_s)
 
-    def confirm(self, server_ms: int | None = None) -> None:
-        """The definitions in use were confirmed just now; ``server_ms`` is the server's wall clock, if known."""
+    def confirm(self, server_ms: int | None = None, *, age_s: float = 0.0) -> None:
+        """The definitions in use were confirmed ``age_s`` seconds ago.
+
+        ``server_ms`` is what the server's wall clock says now, if known. If it was known before, that runs on.
+        """
         now_s = self._clock.monotonic_s()
-        wall_ms = self._clock.wall_ms() if server_ms is None else server_ms
-        self._state = (wall_ms - now_s * 1000, now_s + self._grace_s)
+        offset_ms, _ = self._state
+        if server_ms is not None:
+            offset_ms, self._served = server_ms - now_s * 1000, True
+        elif not self._served:
+            offset_ms = self._clock.wall_ms() - now_s * 1000
+        self._state = (offset_ms, now_s - age_s + self._grace_s)
 
     def now_ms(self) -> int:
         """Milliseconds since 1970-01-01T00:00:00Z, at the latest ``grace_s`` after the last confirmation."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from flagkit.boundary import contained
 from flagkit.errors import ConfigError
 
 
@@ -25,6 +27,12 @@ class Config:
     max_age_s: after this long without confirmation, flags with a guard or a partial rollout serve ``off``,
         seconds, 60 to 31,536,000; a flag's own ``max_age_s`` wins.
     environment: the environment whose definitions are accepted and events are labelled with; None takes the document's.
+    state_dir: a directory for what should survive a restart, made when missing (its parent is not): of this user, not
+        writable for everybody, on a local disk; processes and clients may share it. None keeps nothing on disk. When it
+        cannot be used, ``status.disk`` says so and everything goes on in memory.
+    max_spool_bytes: events kept there for one sink by all processes, in bytes, 64 KiB to 1 TiB; while it is full new
+        ones are lost, and counted.
+    max_spool_age_s: events kept there for longer are lost, and counted, seconds, 60 to 31,536,000.
 
     Raises: ConfigError naming the field.
     """
@@ -41,7 +49,10 @@ class Config:
         "max_event_bytes",
         "max_exposed_units",
         "max_pending",
+        "max_spool_age_s",
+        "max_spool_bytes",
         "poll_interval_s",
+        "state_dir",
     )
 
     def __init__(
@@ -59,6 +70,9 @@ class Config:
         max_event_bytes: int = 64 * 1024,
         max_age_s: int = 86_400,
         environment: str | None = None,
+        state_dir: str | os.PathLike[str] | None = None,
+        max_spool_bytes: int = 64 * 1024 * 1024,
+        max_spool_age_s: int = 604_800,
     ) -> None:
         put = object.__setattr__
         put(self, "poll_interval_s", _number("poll_interval_s", poll_interval_s, 0.05, 86_400))
@@ -75,6 +89,9 @@ class Config:
         if environment is not None and (not isinstance(environment, str) or not 0 < len(environment) <= 128):
             raise ConfigError("environment", environment, "None or a string of 1 to 128 characters")
         put(self, "environment", environment)
+        put(self, "max_spool_bytes", _whole("max_spool_bytes", max_spool_bytes, 64 * 1024, 1 << 40))
+        put(self, "max_spool_age_s", _whole("max_spool_age_s", max_spool_age_s, 60, 31_536_000))
+        put(self, "state_dir", None if state_dir is None else checked_path("state_dir", state_dir))
 
     poll_interval_s: float
     flush_interval_s: float
@@ -88,12 +105,23 @@ class Config:
     max_event_bytes: int
     max_age_s: int
     environment: str | None
+    state_dir: str | os.PathLike[str] | None
+    max_spool_bytes: int
+    max_spool_age_s: int
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"Config is frozen; make a new one with {name}={value!r}")
 
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
+
+
+def checked_path(field: str, path: object) -> str | os.PathLike[str]:
+    """``path``, if it could be one of a directory. Raises: ConfigError."""
+    text = contained(os.fspath, path, otherwise=None) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str) or "\0" in text or not contained(os.fsencode, text, otherwise=b""):
+        raise ConfigError(field, path, "the path of a directory")
+    return path  # type: ignore[return-value]
 
 
 def _number(field: str, value: object, least: float, most: float) -> float:

@@ -7,9 +7,11 @@ recorded.
 
 from __future__ import annotations
 
+import threading
 from typing import Any, TypeVar, overload
 
-from flagkit.client import UNSET, Client
+from flagkit.arguments import UNSET
+from flagkit.client import Client
 from flagkit.clock import Clock
 from flagkit.config import Config
 from flagkit.decision import Decision
@@ -21,6 +23,7 @@ from flagkit.sources import Fetched, NotModified, Source, Static
 T = TypeVar("T")
 
 _client: Client | None = None
+_configuring = threading.Lock()
 
 
 class _Nowhere(Static):
@@ -49,11 +52,13 @@ def configure(
     Raises: ConfigError naming the argument; the client before then stays.
     """
     global _client
-    before, _client = _client, Client(url, key=key, source=source, sink=sink, config=config, clock=clock)
+    new = Client(url, key=key, source=source, sink=sink, config=config, clock=clock)
+    with _configuring:
+        before, _client = _client, new
     if before is not None:
         before.close()
-    _client.start()
-    return _client
+    new.start()
+    return new
 
 
 def _default() -> Client:

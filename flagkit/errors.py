@@ -59,10 +59,14 @@ class ConfigError(FlagkitError, ValueError):
 
 
 class DefinitionsError(FlagkitError, ValueError):
-    """A definitions document refused as a whole. ``problems`` says why, one entry a mistake."""
+    """A definitions document refused as a whole. ``problems`` says why, one entry a mistake.
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    off: flags that it readably turns off all the same, which is never refused.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...], off: frozenset[str] = frozenset()) -> None:
         self.problems = problems
+        self.off = off
         super().__init__("; ".join(map(str, problems)) or "no definitions")
 
 

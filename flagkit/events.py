@@ -123,8 +123,9 @@ class Batch(NamedTuple):
     dropped: Mapping[str, int]
 
     @classmethod
-    def seal(cls, events: tuple[str, ...], dropped: Mapping[str, int]) -> Batch:
-        return cls(os.urandom(16).hex(), events, dict(dropped))
+    def seal(cls, events: tuple[str, ...], dropped: Mapping[str, int], batch_id: str = "") -> Batch:
+        """A batch of that id, or of a random one if it is empty."""
+        return cls(batch_id or os.urandom(16).hex(), events, dict(dropped))
 
     def body(self, sent_at_ms: int) -> bytes:
         """The JSON a collector receives: ``{batch_id, sent_at, dropped, events}``; ``sent_at`` in ms since 1970."""

@@ -1,19 +1,19 @@
-"""``flagkit kill FLAG``: a flag switched off for everyone, in a file."""
+"""``flagkit kill FLAG``: a flag switched off for everyone, in a file or by a service."""
 
 from __future__ import annotations
 
 import click
 
-from flagkit.cli.changes import author, change_options, make
-from flagkit.dialects import edits
+from flagkit.changes import Kill
+from flagkit.cli.changes import Counter, change_options
 
 
 @click.command("kill")
 @click.argument("flag")
 @change_options
-def command(flag: str, file: str, by: str | None, reason: str | None) -> None:
-    """Disable FLAG in a definitions file: everyone gets its off variant.
+def command(flag: str, counter: Counter) -> None:
+    """Disable FLAG: everyone gets its off variant.
 
-    Works whatever else is wrong with the file, as long as it is JSON.
+    Works whatever else is wrong with the definitions: in a file, as long as it is JSON; by a service, always.
     """
-    make(file, author("kill", by, reason), lambda book: edits.kill(book.text, flag))
+    counter.take(Kill(flag))

@@ -34,7 +34,7 @@ def review(definitions: Definitions, today: date, *, strict: bool = False) -> It
         yield Finding(f"$.flags.{key}", None, f"{key} cannot be used; see flagkit validate", "refused", key)
     for flag in definitions.flags.values():
         place = f"$.flags.{flag.key}"
-        if flag.expires is not None and _is_past(flag.expires, today):
+        if flag.expires is not None and is_past(flag.expires, today):
             yield Finding(place, None, f"{flag.key} expired on {flag.expires}", "expired", flag.key)
         # A kill switch stands one way until the day it is needed.
         served = set() if flag.kind == "ops" else _outcomes(definitions, flag, _day_ms(today))
@@ -58,7 +58,7 @@ def compare(definitions: Definitions, code: CodeFlags, today: date) -> Iterator[
             continue
         if use.flag not in defined:
             yield Finding(use.path, use.line, f"{use.flag} is not defined", "undefined", use.flag)
-        if use.expires is not None and _is_past(use.expires, today):
+        if use.expires is not None and is_past(use.expires, today):
             yield Finding(use.path, use.line, f"{use.flag} expired on {use.expires}", "expired", use.flag)
     asked = {use.flag for use in code.uses} | code.mentions
     asked |= {parent.flag for flag in definitions.flags.values() for parent in flag.prerequisites}
@@ -69,7 +69,7 @@ def compare(definitions: Definitions, code: CodeFlags, today: date) -> Iterator[
         yield Finding(place.path, place.line, place.message, "unreadable")
 
 
-def _is_past(expires: str, today: date) -> bool:
+def is_past(expires: str, today: date) -> bool:
     """Whether the day of ``expires`` is over."""
     at = parse_date_ms(expires)
     return at is not None and at // _DAY_MS * _DAY_MS < _day_ms(today)

@@ -21,10 +21,12 @@ from flagkit.errors import FlagkitError
 COMMANDS: Final = {
     "demo": ("demo", "Run the whole loop on this machine and report what happened."),
     "diff": ("diff", "Show who would get another variant, before anything is published."),
+    "doctor": ("doctor", "Check everything a client depends on, and say what to fix."),
     "eval": ("eval", "Decide a flag for one context, and say why."),
     "history": ("history", "Show who changed what in a definitions file, when and why."),
     "kill": ("kill", "Switch a flag off for everyone."),
     "lint": ("lint", "Compare definitions with the code that asks for them."),
+    "publish": ("publish", "Put definitions into Redis and tell every client of the change."),
     "ramp": ("ramp", "Change the percentage of a rollout."),
     "revert": ("revert", "Undo the last change of a flag."),
     "serve": ("serve", "Serve definitions and collect events, on one host."),
@@ -33,7 +35,7 @@ COMMANDS: Final = {
     "validate": ("validate", "Check definitions files; one line a mistake."),
 }
 #: Modules that only an extra brings -> the extra.
-_EXTRAS: Final = {"jsonschema": "cli", "starlette": "server", "uvicorn": "server"}
+_EXTRAS: Final = {"jsonschema": "cli", "starlette": "server", "uvicorn": "server", "redis": "redis"}
 
 
 class _WrongUsage(click.UsageError):

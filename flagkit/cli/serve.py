@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,7 +15,7 @@ from flagkit.errors import DefinitionsError
 @click.argument("file")
 @click.option("--db", default="flagkit.db", show_default=True, metavar="PATH", help="SQLite file for events.")
 @click.option("--port", default=8400, show_default=True, type=int, metavar="N", help="0 takes a free one.")
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="H", help="Another one needs both keys.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="H", help="Another one needs your own keys.")
 @click.option(
     "--read-key",
     "read_keys",
@@ -31,7 +32,15 @@ from flagkit.errors import DefinitionsError
     metavar="KEY",
     help="Who may send events. Better in FLAGKIT_WRITE_KEY.",
 )
-def command(file: str, db: str, port: int, host: str, read_keys: tuple[str, ...], write_keys: tuple[str, ...]) -> None:
+@click.option(
+    "--admin-key",
+    "admin_keys",
+    multiple=True,
+    envvar="FLAGKIT_ADMIN_KEY",
+    metavar="KEY",
+    help="Who may change flags. Better in FLAGKIT_ADMIN_KEY.",
+)
+def command(file: str, db: str, port: int, host: str, **keys: Any) -> None:
     """Serve the definitions in FILE to clients, and store the events they send.
 
     FILE is read again whenever it changes; a bad edit is refused and the last good one stays. Keys that are not given
@@ -40,7 +49,7 @@ def command(file: str, db: str, port: int, host: str, read_keys: tuple[str, ...]
     from flagkit.server import ServerConfig, serve  # extra `server`: only this command needs it
 
     try:
-        serve(ServerConfig(Path(file), Path(db), host=host, port=port, read_keys=read_keys, write_keys=write_keys))
+        serve(ServerConfig(Path(file), Path(db), host=host, port=port, **keys))
     except DefinitionsError:  # the service has said why, line by line
         raise click.ClickException(plain(f"{file}: no definitions that can be served")) from None
     except OSError as error:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
-from urllib.parse import urlencode
+from typing import Any
 
 import click
 
-from flagkit.cli import options
+from flagkit.cli import history, options
+from flagkit.cli.service import Service
 from flagkit.cli.text import columns, percent, plain
-
-_PATH: Final = "/v1/summary"
-_URL: Final = re.compile(r"(https?://[^/?#]+)((?:/[^/?#]+)*)/?").fullmatch
-_DEADLINE_S: Final = 60.0
-_MAX_BYTES: Final = 256 * 1024 * 1024
 
 
 @click.command("summary")
@@ -46,27 +40,7 @@ def command(
 
 def fetch(url: str, query: Mapping[str, str], key: str | None, *, insecure: bool) -> Any:
     """The service's answer, decoded. Raises: ConfigError for a bad URL; ClickException when there is no answer."""
-    from flagkit.http import NoReply, Wire  # the HTTP library costs a quarter of a second
-
-    wanted = f"{_PATH}?{urlencode(query)}" if query else _PATH
-    found = _URL(url)
-    # Behind a proxy the service may have a path of its own. What else a URL may not have, Wire says.
-    origin, path = (found[1], found[2]) if found else (url, "")
-    wire = Wire(origin, path + wanted, key=key, allow_insecure_http=insecure)
-    try:
-        reply = wire.get(deadline_s=_DEADLINE_S, max_bytes=_MAX_BYTES)
-    except NoReply as error:
-        raise click.ClickException(plain(str(error))) from None
-    finally:
-        wire.close()
-    if reply.status == 401:
-        raise click.ClickException(plain(f"{url}: not the read key (give it in FLAGKIT_READ_KEY)"))
-    if reply.status != 200:
-        raise click.ClickException(plain(f"{url}: answered with status {reply.status}"))
-    try:
-        return options.strict_json(reply.body)
-    except ValueError:
-        raise click.ClickException(plain(f"{url}: the answer is not JSON")) from None
+    return Service(url, key, insecure=insecure).get("/v1/summary", query)
 
 
 def _lines(answer: Any, *, hourly: bool) -> Iterator[str]:
@@ -85,6 +59,9 @@ def _lines(answer: Any, *, hourly: bool) -> Iterator[str]:
     if hours:
         yield ""
         yield from columns([("hour", "variant", "units", "exposures"), *hours], frozenset({2, 3}))
+    if answer.get("changes"):
+        yield ""
+        yield from history.table(answer["changes"])
     yield ""
     yield _counts("stored", answer["stored"])
     yield _counts("received", answer["received"])

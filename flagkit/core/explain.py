@@ -28,6 +28,7 @@ from flagkit.core.model import (
     Rule,
     TimeWindow,
 )
+from flagkit.core.operators import MAX_MATCHED, MAX_STRING
 from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import shown
@@ -252,7 +253,10 @@ class _Walk:
         inner: tuple[Finding, ...] = ()
         operand = None
         if isinstance(condition, Comparison):
-            operand = shown(contained(reader(condition.attribute), self.context, otherwise="?"))
+            value = contained(reader(condition.attribute), self.context, otherwise="?")
+            longest = MAX_MATCHED if condition.operator == "matches" else MAX_STRING
+            too_long = outcome is None and type(value) is str and len(value) > longest
+            operand = shown(value) + (f" (too long: over {longest:,} characters)" if too_long else "")
         elif isinstance(condition, (AllOf, AnyOf)):
             inner = tuple(self._finding(each) for each in condition.conditions)
         elif isinstance(condition, InSegment):

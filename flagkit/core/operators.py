@@ -25,7 +25,7 @@ MAX_STRING: Final = 4096
 MAX_ITEMS: Final = 500
 MAX_MEMO: Final = 1024
 _MAX_PATTERN: Final = 256
-_MAX_MATCHED: Final = 1024
+MAX_MATCHED: Final = 1024
 _MAX_VERSION: Final = 256
 _LISTS: Final = (list, tuple, set, frozenset)
 
@@ -208,7 +208,7 @@ def _matches(question: Question) -> Test:
             raise ValueError("a regular expression in RE2 syntax") from None
 
     def match(value: str) -> bool | None:
-        if len(value) > _MAX_MATCHED:
+        if len(value) > MAX_MATCHED:
             return None
         try:
             return any(search(value) is not None for search in compiled)

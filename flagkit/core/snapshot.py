@@ -6,7 +6,7 @@ as it is, with its decisions. Any thread may ask; no lock is taken (compiling tw
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from flagkit.boundary import contained
@@ -92,25 +92,47 @@ class Snapshot:
             stale=self.stale if stale is None else stale,
             trips=self.trips if trips is None else trips,
         )
-        changed = self._changed_segments(new)
-        same_holdouts = new.definitions.holdouts == self.definitions.holdouts
-        for key, compiled in self.compiled.copy().items():
-            flag = new.definitions.flags.get(key)
-            if flag is None:
-                continue
-            if (
-                same_holdouts
-                and flag is self.definitions.flags.get(key)
-                and (key in new.stale) == (key in self.stale)
-                and new.trips.get(key) == self.trips.get(key)
-                and flag.segments.isdisjoint(changed)
-                and new.definitions.layer_of(key) == self.definitions.layer_of(key)
-            ):
-                new.compiled[key] = compiled
-            else:
+        compiled = self.compiled.copy()
+        changed = new.changes_since(self, compiled)
+        for key, decide in compiled.items():
+            if key not in changed:
+                new.compiled[key] = decide
+            elif key in new.definitions.flags:
                 # Beforehand, not at the next question. Whatever stands in the way of it is that flag's matter alone.
                 contained(new._compile, key, otherwise=None)
         return new
+
+    def changes_since(self, before: Snapshot, keys: Iterable[str]) -> frozenset[str]:
+        """Which of the flags ``keys`` may answer differently here than in ``before``, parents aside."""
+        old, new = before.definitions, self.definitions
+        if old.holdouts != new.holdouts:
+            return frozenset(keys)
+        segments = before._changed_segments(self)
+
+        def same(key: str) -> bool:
+            flag = new.flags.get(key)
+            if flag is None or flag is not old.flags.get(key):
+                return False
+            return (
+                (key in self.stale) == (key in before.stale)
+                and self.trips.get(key) == before.trips.get(key)
+                and flag.segments.isdisjoint(segments)
+                and new.layer_of(key) == old.layer_of(key)
+            )
+
+        return frozenset(key for key in keys if not same(key))
+
+    def affected_since(self, before: Snapshot) -> frozenset[str]:
+        """The flags that may answer differently here than in ``before``, those that depend on such included."""
+        flags = self.definitions.flags
+        affected = set(self.changes_since(before, flags.keys() | before.definitions.flags.keys()))
+        children = [key for key, flag in flags.items() if flag.prerequisites and key not in affected]
+        spreading = bool(affected and children)
+        while spreading:
+            more = {key for key in children if any(parent.flag in affected for parent in flags[key].prerequisites)}
+            spreading = not more <= affected
+            affected |= more
+        return frozenset(affected)
 
     def _changed_segments(self, new: Snapshot) -> set[str]:
         """Segments that differ in ``new``, themselves or in what they use."""

@@ -31,12 +31,12 @@ def parse(data: bytes, previous: Definitions | None = None) -> Parsed:
     Raises: DefinitionsError when the document as a whole is refused; nothing else.
     """
     try:
-        return _Reading(previous or Definitions({})).read(data)
+        return Reading(previous or Definitions({})).read(data)
     except RecursionError:  # below the limit of the JSON scanner, above that of reading or quoting what it found
         raise DefinitionsError((Problem("$", "nested too deeply"),)) from None
 
 
-class _Reading:
+class Reading:
     """One document being read."""
 
     def __init__(self, previous: Definitions) -> None:
@@ -81,6 +81,9 @@ class _Reading:
             )
             return
         self.flags[flag.key] = self.entries["flags"][flag.text] = flag
+        self._remark(flag)
+
+    def _remark(self, flag: FlagDefinition) -> None:
         if flag.guard is not None:
             path, message = f"$.flags.{flag.key}.guard", "guards are not built yet: the flag is served without one"
             self.problems.append(Problem(path, message, flag.key, refused=False))
@@ -213,10 +216,13 @@ class _Reading:
         total = len(self.flags) + sum(key not in self.flags for key in self.refused)
         if bad > 5 and bad > 0.2 * total:
             why = Problem("$.flags", f"{bad} of {total} flags are bad: the document is refused")
-            raise DefinitionsError((why, *self.problems))
+            raise DefinitionsError((why, *self.problems), self._off())
         gone = sum(key not in self.flags and key not in self.refused for key in known)
         if self.head.get("replaces") is True or not known:
             return
         if total == 0 or (len(known) >= _GUARDED_FROM and gone > len(known) / 2):
             message = f'{gone} of {len(known)} flags are gone: refused; if that is meant, add "replaces": true'
-            raise DefinitionsError((Problem("$.flags", message),))
+            raise DefinitionsError((Problem("$.flags", message),), self._off())
+
+    def _off(self) -> frozenset[str]:
+        return frozenset(key for key, flag in self.flags.items() if not flag.enabled)

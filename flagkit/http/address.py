@@ -40,7 +40,7 @@ def endpoint(url: object, path: str, *, allow_insecure_http: bool) -> str:
         raise wrong("a URL such as https://flags.example.com")
     if "@" in parts.netloc or "?" in url or "#" in url:
         raise wrong("a URL without user name, query and fragment, which end up in logs; the key goes into key=")
-    if parts.scheme == "http" and not (allow_insecure_http or _is_loopback(parts.hostname)):
+    if parts.scheme == "http" and not (allow_insecure_http or is_loopback(parts.hostname)):
         raise wrong(
             "https://, or http:// on loopback; allow_insecure_http=True sends definitions and keys in the clear"
         )
@@ -64,7 +64,7 @@ def redirected(url: str, location: str | None) -> str | None:
     return target if same and location and "@" not in there.netloc else None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     from ipaddress import ip_address
 
     try:

@@ -15,6 +15,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from queue import SimpleQueue
 from typing import Any, Final
@@ -63,16 +64,22 @@ class Leash(HTTPAdapter):
         """Nothing: our context verifies always. requests would parse the public certificates again per connection."""
 
     def exchange(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, ends_s: float, max_bytes: int
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        ends_s: float,
+        max_bytes: int,
+        readable: range,
     ) -> Reply:
-        """The answer to one request, its body read when the status is 2xx. Raises: NoReply."""
+        """The answer to one request, its body read when the status is among the ``readable``. Raises: NoReply."""
         try:
-            request = requests.Request(method, url, headers=dict(headers), data=body).prepare()
-            timeout: Any = urllib3.Timeout(total=_left_s(ends_s))
-            answer = self.send(request, stream=True, timeout=timeout)
+            answer = self._begin(method, url, headers, body, ends_s)
             try:
                 reply = heading(answer.status_code, answer.headers)
-                if 200 <= reply.status < 300:
+                if reply.status in readable:
                     read = read_body(answer.raw, answer.headers, url=url, ends_s=ends_s, max_bytes=max_bytes)
                     return reply._replace(body=read)
                 if reply.status == 304:
@@ -82,8 +89,37 @@ class Leash(HTTPAdapter):
                 answer.close()  # with bytes still unread this closes the connection, whatever they are
         except _FAILURES as error:
             reason = _reason(error)
+        except Exception as error:  # nobody expects it; it goes on, without the key in its traceback
+            _conceal(error)
+            raise
         # Outside the handler, so that the library's exception, which holds the headers and the key, is not its context.
         raise NoReply(reason, url)
+
+    def open(self, url: str, headers: Mapping[str, str], *, ends_s: float) -> tuple[Reply, Flow | None]:
+        """The answer to a GET and, when the status is 200, its body, which may have no end. Raises: NoReply."""
+        try:
+            answer = self._begin("GET", url, headers, None, ends_s)
+            reply = heading(answer.status_code, answer.headers)
+            body: Any = answer.raw._original_response
+            plain = answer.headers.get("Content-Encoding", "identity") == "identity"
+            if reply.status == 200 and plain and body.fp is not None:
+                return reply, Flow(self, answer, body, url)
+            answer.close()
+            return reply, None
+        except _FAILURES as error:
+            reason = _reason(error)
+        except Exception as error:
+            _conceal(error)
+            raise
+        raise NoReply(reason, url)
+
+    def _begin(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, ends_s: float
+    ) -> requests.Response:
+        """The answer as far as its headers."""
+        request = requests.Request(method, url, headers=dict(headers), data=body).prepare()
+        timeout: Any = urllib3.Timeout(total=_left_s(ends_s))
+        return self.send(request, stream=True, timeout=timeout)
 
     def abandon(self) -> None:
         """In a forked child: close the descriptors inherited from the parent, sending nothing. Takes no lock."""
@@ -94,6 +130,57 @@ class Leash(HTTPAdapter):
                 descriptor = sock.detach()
                 if descriptor >= 0:
                     os.close(descriptor)
+
+
+class Flow:
+    """The body of an answer, read as it comes. One thread; ``hang_up`` from any."""
+
+    __slots__ = ("_answer", "_body", "_leash", "_reader", "_url")
+
+    def __init__(self, leash: Leash, answer: requests.Response, body: Any, url: str) -> None:
+        self._leash = leash
+        self._answer = answer
+        self._url = url
+        self._body: http.client.HTTPResponse = body
+        self._reader: _Reader = body.fp.raw
+
+    def read(self, ends_s: float) -> bytes:
+        """What is there, as soon as there is something; nothing at the end.
+
+        Raises: NoReply; deadline when nothing came until ``ends_s`` (monotonic), after which nothing can be read.
+        """
+        self._reader._ends_s = ends_s
+        try:
+            return self._body.read1(_TLS_RECORD)
+        except (http.client.IncompleteRead, ValueError):  # ValueError: TLS was hung up on
+            reason = "truncated"
+        except _FAILURES as error:
+            reason = _reason(error)
+        raise NoReply(reason, self._url)
+
+    def hang_up(self) -> None:
+        """Have ``read``, whichever thread is in it, end at once. Takes no lock, sends nothing. Raises: nothing."""
+        with suppress(OSError):
+            self._reader._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with suppress(*_FAILURES):
+            self._answer.close()
+        self._leash.close()
+
+
+def _conceal(error: BaseException) -> None:
+    """Cut the frames of ``http.client`` and below out of a traceback: in them the key is bytes, for anyone to print."""
+    chain: BaseException | None = error
+    while chain is not None:
+        frame = chain.__traceback__
+        while frame is not None:
+            following = frame.tb_next
+            if following is not None and following.tb_frame.f_code.co_filename == http.client.__file__:
+                frame.tb_next = None
+                break
+            frame = following
+        chain = chain.__context__
 
 
 class _Leashed(HTTPConnection):

@@ -16,6 +16,7 @@ _CHUNK: Final = 64 * 1024
 _MAX_ETAG: Final = 512
 _LONGEST_WAIT_S: Final = 86_400.0
 _MAX_AGE_S: Final = 1 << 31
+_LONGEST_HEARTBEAT_S: Final = 300.0
 _GZIP_WBITS: Final = 31
 
 _SENTENCES: Final = {
@@ -56,6 +57,8 @@ class Reply(NamedTuple):
     etag: the validator, None when absent or not fit to be sent back.
     server_ms: the server's wall clock as it answered (Date plus Age), ms since 1970; None when absent or garbled.
     retry_after_s: how long the server asks to be left alone, seconds, 0 to 86,400; None when absent or garbled.
+    stream: where a flagkit service tells of changes as they happen, as it names it; heartbeat_s: how often it says
+        something there at the least, seconds. None when absent or garbled.
     """
 
     status: int
@@ -65,6 +68,8 @@ class Reply(NamedTuple):
     server_ms: int | None = None
     retry_after_s: float | None = None
     location: str | None = None
+    stream: str | None = None
+    heartbeat_s: float | None = None
 
 
 class Stream(Protocol):
@@ -86,6 +91,8 @@ def heading(status: int, headers: Mapping[str, str]) -> Reply:
         server_ms=server_ms,
         retry_after_s=_retry_after_s(headers.get("Retry-After", ""), server_ms),
         location=headers.get("Location"),
+        stream=headers.get("Flagkit-Stream"),
+        heartbeat_s=_heartbeat_s(headers.get("Flagkit-Heartbeat", "")),
     )
 
 
@@ -134,6 +141,14 @@ def _retry_after_s(text: str, server_ms: int | None) -> float | None:
     return min((until_ms - server_ms) / 1000, _LONGEST_WAIT_S)
 
 
+def _heartbeat_s(text: str) -> float | None:
+    try:
+        heartbeat_s = float(text)
+    except ValueError:
+        return None
+    return heartbeat_s if 0 < heartbeat_s <= _LONGEST_HEARTBEAT_S else None
+
+
 def _date_ms(text: str | None) -> int | None:
     # Imported here because it costs `import flagkit` 10 ms; it is loaded with the HTTP library anyway.
     from datetime import UTC
@@ -146,9 +161,13 @@ def _date_ms(text: str | None) -> int | None:
         return None
 
 
+def fits_header(text: str) -> bool:
+    """Whether it can be sent back as it is. What no header can carry would make a request fail before it is sent."""
+    return 0 < len(text) <= _MAX_ETAG and text.isascii() and text.isprintable() and text == text.strip()
+
+
 def _etag(text: str | None) -> str | None:
-    # One that no header can carry would make every later request fail before it is sent.
-    return text if text and len(text) <= _MAX_ETAG and text.isascii() and text.isprintable() else None
+    return text if text and fits_header(text) else None
 
 
 def _is_digits(text: str) -> bool:

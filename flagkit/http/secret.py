@@ -33,6 +33,12 @@ class Secret:
         """The key itself. For a header, at the moment it is sent."""
         return self._text
 
+    def bearer(self) -> str:
+        """What the Authorization header says. It prints as its digest too, where a crash report shows headers."""
+        bearer = _Bearer(f"Bearer {self._text}")
+        bearer.shown = f"Bearer {self!r}"
+        return bearer
+
     @property
     def digest(self) -> str:
         """Six hex digits that tell two keys apart in a log and give neither away."""
@@ -48,6 +54,17 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not pickled: hand the key to the other process by its environment")
+
+
+class _Bearer(str):
+    """A header's value that does not show itself."""
+
+    __slots__ = ("shown",)
+
+    shown: str
+
+    def __repr__(self) -> str:
+        return self.shown
 
 
 def _fits_header(text: str) -> bool:

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Final
 
 from flagkit.errors import ConfigError
 from flagkit.http.address import endpoint, redirected
-from flagkit.http.reply import NoReply, Reply
+from flagkit.http.reply import NoReply, Reply, fits_header
 from flagkit.http.secret import Secret
 
 if TYPE_CHECKING:
-    from flagkit.http.leash import Leash
+    from flagkit.http.leash import Flow, Leash
 
 _IDLE_S: Final = 30.0
 _MAX_REDIRECTS: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_SUCCESS: Final = range(200, 300)
 
 
 class Wire:
@@ -39,7 +40,7 @@ class Wire:
     Raises: ConfigError naming the field.
     """
 
-    __slots__ = ("_ca_text", "_key", "_leash", "_now_s", "_used_s", "url")
+    __slots__ = ("_ca_text", "_key", "_leash", "_listening", "_now_s", "_used_s", "url")
 
     def __init__(
         self,
@@ -56,10 +57,16 @@ class Wire:
         self._ca_text = None if ca_file is None else _read_ca(ca_file)
         self._now_s = _awake_s if now_s is None else now_s
         self._leash: Leash | None = None
+        self._listening: Leash | None = None
         self._used_s = 0.0
         # The HTTP library, 0.1 to 0.6 s once, and now: a process that forks while another thread is inside that import
         # gives its child an import lock that nobody will release, and threads that exchange start after this.
         import flagkit.http.leash  # noqa: F401
+
+    @property
+    def identity(self) -> str:
+        """What tells this address and key from others: the URL, with a digest of the key."""
+        return self.url if self._key is None else f"{self.url}#{self._key.digest}"
 
     def get(self, *, etag: str | None = None, deadline_s: float, max_bytes: int) -> Reply:
         """The answer to a GET, conditional when ``etag`` is given; same-origin redirects are followed, at most 3.
@@ -79,12 +86,43 @@ class Wire:
             url = target
         raise NoReply("redirect", self.url)
 
-    def post(self, body: bytes, headers: Mapping[str, str], *, deadline_s: float, max_bytes: int) -> Reply:
+    def post(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        deadline_s: float,
+        max_bytes: int,
+        readable: range = _SUCCESS,
+    ) -> Reply:
         """The answer to a POST, a redirect included: it is never followed, because a body went out.
 
+        readable: the statuses whose body is read; of others nobody waits for it.
         Raises: NoReply.
         """
-        return self._exchange("POST", self.url, headers, body, time.monotonic() + deadline_s, max_bytes)
+        return self._exchange("POST", self.url, headers, body, time.monotonic() + deadline_s, max_bytes, readable)
+
+    def beside(self, location: str | None) -> str | None:
+        """The address that ``location`` means, seen from this one; None unless scheme, host and port are the same."""
+        return redirected(self.url, location)
+
+    def listen(self, url: str, *, last_id: str | None, deadline_s: float) -> tuple[Reply, Flow | None]:
+        """The answer to a GET for server-sent events at an address ``beside`` this one, on a connection of its own.
+
+        With status 200 the events follow; whoever asked closes them. A redirect is not followed. Raises: NoReply.
+        """
+        from flagkit.http.leash import Leash
+
+        leash = self._listening = Leash(url, self._ca_text)
+        headers = {"Last-Event-ID": last_id} if last_id is not None and fits_header(last_id) else {}
+        sent = self._headers(leash, {"Accept": "text/event-stream", "Accept-Encoding": "identity", **headers})
+        flow = None
+        try:
+            reply, flow = leash.open(url, sent, ends_s=time.monotonic() + deadline_s)
+            return reply, flow
+        finally:
+            if flow is None:
+                leash.close()
 
     def close(self) -> None:
         """Let go of the connections. A later exchange opens new ones."""
@@ -94,12 +132,19 @@ class Wire:
 
     def after_fork(self) -> None:
         """In a forked child: forget the parent's connections without a word on them. Takes no lock."""
-        leash, self._leash = self._leash, None
+        leash, self._leash = self._leash or self._listening, None
         if leash is not None:
             leash.abandon()
 
     def _exchange(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, ends_s: float, max_bytes: int
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        ends_s: float,
+        max_bytes: int,
+        readable: range = _SUCCESS,
     ) -> Reply:
         now_s = self._now_s()
         if now_s - self._used_s > _IDLE_S:
@@ -109,17 +154,21 @@ class Wire:
             from flagkit.http.leash import Leash  # see the package: this loads requests
 
             leash = self._leash = Leash(self.url, self._ca_text)
-        sent = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": leash.user_agent, **headers}
-        if self._key is not None:
-            sent["Authorization"] = f"Bearer {self._key.reveal()}"
+        sent = self._headers(leash, {"Accept": "application/json", "Accept-Encoding": "gzip", **headers})
         try:
-            return leash.exchange(method, url, sent, body, ends_s=ends_s, max_bytes=max_bytes)
+            return leash.exchange(method, url, sent, body, ends_s=ends_s, max_bytes=max_bytes, readable=readable)
         except Exception as error:
             if not isinstance(error, NoReply):
                 self.close()  # nobody expected it: begin anew, as TLS must when gevent has patched it meanwhile
             raise
         finally:
             self._used_s = self._now_s()
+
+    def _headers(self, leash: Leash, headers: Mapping[str, str]) -> dict[str, str]:
+        sent = {"User-Agent": leash.user_agent, **headers}
+        if self._key is not None:
+            sent["Authorization"] = self._key.bearer()
+        return sent
 
 
 def _awake_s() -> float:

@@ -20,8 +20,8 @@ _MOST_DOUBLINGS: Final = 32
 class Backoff:
     """The pause after each failure in a row.
 
-    Normal failures: ``U(0, 1) * min(cap, interval * 2**n)`` after the n-th, at least half an interval. Lasting ones (a
-    wrong key, an unknown address): ``U(0.5, 1) * min(15 min, 1 min * 2**n)``. Both start again at the first success.
+    Normal failures: between half an interval and ``min(cap, interval * 2**n)`` after the n-th, anywhere. Lasting ones
+    (a wrong key, an unknown address): ``U(0.5, 1) * min(15 min, 1 min * 2**n)``. Both start again at the first success.
 
     Args: interval_s and cap_s in seconds; ceiling_s: the longest a server's own wish (Retry-After) is heeded, seconds.
     """
@@ -54,9 +54,9 @@ class Backoff:
             self._lasting += 1
         else:
             self._normal += 1
-            wait_s = max(
-                floor_s, chance * min(self._cap_s, self._interval_s * 2.0 ** min(self._normal, _MOST_DOUBLINGS))
-            )
+            # From the floor up, not cut off at it: those who drew less would come back together.
+            most_s = max(floor_s, min(self._cap_s, self._interval_s * 2.0 ** min(self._normal, _MOST_DOUBLINGS)))
+            wait_s = floor_s + chance * (most_s - floor_s)
         # Written so that NaN and negative wishes count as none; the jitter keeps those who were told the same apart.
         asked_s = min(retry_after_s, self._ceiling_s) if retry_after_s > 0 else 0.0
         return max(wait_s, asked_s + chance * floor_s if asked_s else 0.0)

@@ -1,4 +1,4 @@
-"""``Delivery``: takes events from the buffer to the sink: seals batches, sends them, waits when told, counts the fate.
+"""``Delivery``: takes events from a queue to the sink: seals batches, sends them, waits when told, counts the fate.
 
 A batch that could not be delivered is sent again as it is, same id and same bytes, until the collector has it
 or refuses it; then its events are sealed again into smaller ones, until the event at fault is alone. One thread at a
@@ -19,7 +19,7 @@ from flagkit.config import Config
 from flagkit.events import Batch, Delivered, ExposureEncoder, Rejected, Retry, Sent, TooLarge
 from flagkit.runtime.backoff import SYSTEM_RANDOM, Backoff
 from flagkit.runtime.bell import Bell
-from flagkit.runtime.buffer import Buffer
+from flagkit.runtime.buffer import Queue, Seal
 from flagkit.runtime.episode import Episode
 from flagkit.runtime.exposures import Exposures
 from flagkit.runtime.link import Link, standing
@@ -31,7 +31,7 @@ _RETRY_S: Final = 1.0
 _RETRY_CAP_S: Final = 10.0
 _RETRY_AFTER_CEILING_S: Final = 3600.0
 #: What an event's content can make an encoder raise. It then costs that event, and holds up no other.
-_UNENCODABLE: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+UNENCODABLE: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class _Sealed:
@@ -40,10 +40,18 @@ class _Sealed:
     __slots__ = ("batch", "spoiled", "told")
 
     def __init__(
-        self, texts: list[str], spoiled: Mapping[str, int], told: Mapping[str, int], losses: Mapping[str, int]
+        self,
+        texts: list[str],
+        seal: Seal,
+        spoiled: Mapping[str, int],
+        told: Mapping[str, int],
+        losses: Mapping[str, int],
     ) -> None:
+        if seal.again:
+            losses = told  # let the next batch report them, which is sure to be heard
         unreported = {reason: count - told.get(reason, 0) for reason, count in losses.items()}
-        self.batch = Batch.seal(tuple(texts), {reason: count for reason, count in unreported.items() if count})
+        dropped = {reason: count for reason, count in unreported.items() if count}
+        self.batch = Batch.seal(tuple(texts), dropped, seal.id)
         #: reason -> events among the batch's that are not in it.
         self.spoiled = spoiled
         #: reason -> losses the collector knows of once it has this batch.
@@ -51,12 +59,11 @@ class _Sealed:
 
 
 class Delivery:
-    """Delivers one buffer's events to one sink."""
+    """Delivers one queue's events to one sink."""
 
     __slots__ = (
         "_asked_s",
         "_backoff",
-        "_buffer",
         "_clock",
         "_closed",
         "_config",
@@ -68,18 +75,19 @@ class Delivery:
         "_link",
         "_locks",
         "_most_bytes",
+        "_queue",
         "_resume_s",
         "_sealed",
         "_sink",
         "_spoiling",
-        "_suspect",
+        "_suspects",
         "_told",
     )
 
     def __init__(
         self,
         sink: Sink,
-        buffer: Buffer,
+        queue: Queue,
         exposures: Exposures,
         encoder: ExposureEncoder,
         config: Config,
@@ -87,7 +95,7 @@ class Delivery:
         random: Random = SYSTEM_RANDOM,
     ) -> None:
         self._sink = sink
-        self._buffer = buffer
+        self._queue = queue
         self._exposures = exposures
         self._encode: Callable[[Any], str] = encoder.encode
         self._config = config
@@ -103,14 +111,14 @@ class Delivery:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Forget the parent's batch and locks. Assigns only; the buffer forgets the events themselves."""
+        """Forget the parent's batch and locks. Assigns only; the queue forgets the events themselves."""
         self._locks: dict[str, threading.Lock] = {}
         self._driver: int | None = None
         self._sealed: _Sealed | None = None
         self._told: Mapping[str, int] = {}
-        #: The events admitted before this count, those that are left of them, were refused together.
-        self._suspect = 0
-        #: Everything admitted to the buffer before this count is to be sent even if it fills no batch.
+        #: So many of the oldest events were refused together.
+        self._suspects = 0
+        #: Everything admitted to the queue before this count is to be sent even if it fills no batch.
         self._goal = 0
         self._due_s = self._clock.monotonic_s() + self._config.flush_interval_s
         #: Not before these times: by our own backoff, and by the collector's wish.
@@ -145,9 +153,9 @@ class Delivery:
         Called from within the sink it sends nothing. Any thread; at most ``timeout_s`` seconds. Raises: nothing.
         """
         deadline_s = self._clock.monotonic_s() + timeout_s
-        goal = self._buffer.admitted
+        goal = self._queue.admitted
         tried = False
-        while self._buffer.drained < goal and not self._closed and self._driver != threading.get_ident():
+        while self._queue.left(goal) and not self._closed and self._driver != threading.get_ident():
             left_s = deadline_s - self._clock.monotonic_s()
             driving = self._driving
             if left_s <= 0 or not driving.acquire(timeout=left_s):
@@ -163,11 +171,11 @@ class Delivery:
                 if self._clock.monotonic_s() + wait_s >= deadline_s:
                     break
                 self._clock.wait(Bell(), wait_s)
-        return max(0, goal - self._buffer.drained)
+        return self._queue.left(goal)
 
     def close(self, timeout_s: float) -> int:
         """Refuse further events, flush, and close the sink; return how many events are left behind. Raises: nothing."""
-        self._buffer.close()
+        self._queue.close()
         left = self.flush(timeout_s)
         self._closed = True
         contained(self._sink.close, otherwise=None)
@@ -185,19 +193,19 @@ class Delivery:
         self._exposures.turn()
         if now_s < self._resume_s:
             return self._resume_s - now_s
-        self._buffer.listen()
-        if now_s >= self._due_s or len(self._buffer) >= self._buffer.crowd:
+        self._queue.listen()
+        if now_s >= self._due_s or len(self._queue) >= self._queue.crowd:
             self._due_s = now_s + self._config.flush_interval_s
-            self._goal = self._buffer.admitted
-        if self._buffer.drained >= self._goal:
+            self._goal = self._queue.admitted
+        if not self._queue.left(self._goal):
             return self._due_s - now_s
         return self._send(self._config.deadline_s)
 
     def _send(self, deadline_s: float) -> float:
         """Send one batch, new or not; return the seconds to wait before the next."""
         sealed = self._sealed or self._seal()
-        if sealed is None:
-            return 0.0
+        if not isinstance(sealed, _Sealed):
+            return sealed
         self._driver = threading.get_ident()
         sent, cause = self._hand_over(sealed.batch, deadline_s)
         self._driver = None
@@ -227,7 +235,7 @@ class Delivery:
             if isinstance(sent, TooLarge):
                 self._most_bytes = sum(map(len, events)) // 2
             else:
-                self._suspect = self._buffer.drained + len(events) + sum(sealed.spoiled.values())
+                self._suspects = len(events) + sum(sealed.spoiled.values())
             return 0.0
         self._settle(sealed, {sent.reason: len(events)})
         self._link.failed("rejected", f"batch refused: {sent.reason}")
@@ -245,7 +253,9 @@ class Delivery:
         lost = dict(sealed.spoiled)
         for reason, count in refused.items():
             lost[reason] = lost.get(reason, 0) + count
-        self._buffer.settle(len(sealed.batch.events) - sum(refused.values()), lost)
+        delivered = len(sealed.batch.events) - sum(refused.values())
+        self._suspects = max(0, self._suspects - delivered - sum(lost.values()))
+        self._queue.settle(delivered, lost)
 
     def _postpone(self, retry: Retry, cause: Exception | None) -> float:
         now_s = self._clock.monotonic_s()
@@ -261,20 +271,22 @@ class Delivery:
         """How many events the next batch may take."""
         if self._backoff.failures > 1:
             return 1  # one loss after another: perhaps the collector refuses everything, which one event can find out
-        left = self._suspect - self._buffer.drained
-        return max(1, left // 2) if left > 0 else self._config.batch_size
+        return max(1, self._suspects // 2) if self._suspects else self._config.batch_size
 
-    def _seal(self) -> _Sealed | None:
-        """A batch of the oldest events; None when there are none that can be sent (those that cannot are settled)."""
+    def _seal(self) -> _Sealed | float:
+        """A batch of the oldest events; when none of them can be sent they are settled: the seconds to wait for more.
+
+        A queue that gives none although some wait has trouble with its disk, and is left alone for a while.
+        """
         encode = self._encode
         largest = self._config.max_event_bytes
         texts: list[str] = []
         spoiled: dict[str, int] = {}
         total = 0
-        for event in self._buffer.head(self._most_events()):
+        for event in self._queue.head(self._most_events()):
             try:
                 text: str = event if event.__class__ is str else encode(event)
-            except _UNENCODABLE as error:
+            except UNENCODABLE as error:
                 self._spoiling.failed("unencodable", type(error).__name__, error)
                 spoiled["unencodable"] = spoiled.get("unencodable", 0) + 1
                 continue
@@ -286,10 +298,16 @@ class Delivery:
             if total > self._most_bytes and texts:
                 break
             texts.append(text)
+        count = sum(spoiled.values())
         if not texts:
-            self._buffer.settle(0, spoiled)
-            return None
-        self._sealed = _Sealed(texts, spoiled, self._told, self._buffer.losses())
+            if not count:
+                self._resume_s = self._clock.monotonic_s() + _RETRY_S
+                return _RETRY_S
+            self._suspects = max(0, self._suspects - count)
+            self._queue.settle(0, spoiled)
+            return 0.0
+        seal = self._queue.seal(len(texts) + count)
+        self._sealed = _Sealed(texts, seal, spoiled, self._told, self._queue.losses())
         return self._sealed
 
     def _hand_over(self, batch: Batch, deadline_s: float) -> tuple[Sent, Exception | None]:

@@ -7,8 +7,10 @@ holds a lock.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
+from flagkit.boundary import contained
 from flagkit.clock import Clock
 from flagkit.log import INFO, WARNING, logger
 
@@ -52,4 +54,5 @@ class Episode:
         if self._lines:
             lines, self._lines = self._lines, []
             for level, text, cause in lines:
-                self._log.log(level, "%s", text, exc_info=cause)
+                # Handlers are foreign code: one that raises would end the thread that tells it so.
+                contained(partial(self._log.log, level, "%s", text, exc_info=cause), otherwise=None)

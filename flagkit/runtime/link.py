@@ -12,7 +12,7 @@ from flagkit.runtime.episode import Episode
 from flagkit.runtime.stats import LinkState, State
 
 _MAX_ERROR: Final = 200
-_AUTH: Final = frozenset({"http_401", "http_403"})
+_AUTH: Final = frozenset({"http_401", "http_403", "auth"})
 
 
 def standing(reason: str, *, lasting: bool) -> State:

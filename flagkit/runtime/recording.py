@@ -6,25 +6,38 @@ The client calls it; the parts know nothing of each other's threads. Without a s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flagkit.boundary import contained
 from flagkit.clock import Clock
 from flagkit.config import Config
 from flagkit.context import Context
 from flagkit.events import ExposureEncoder, encode_metric
-from flagkit.runtime.buffer import Buffer
+from flagkit.runtime.buffer import Buffer, Queue
 from flagkit.runtime.delivery import Delivery
 from flagkit.runtime.exposures import Exposures
-from flagkit.runtime.stats import Account, LinkState
+from flagkit.runtime.stats import Account, LinkState, Standing
 from flagkit.runtime.worker import Worker
 from flagkit.sinks import Sink
 
+if TYPE_CHECKING:
+    from flagkit.runtime.spool import Spool
+
 
 class Recording:
-    """See the module. ``exposures.record`` is for the evaluation path; all else is thread-safe and never raises."""
+    """See the module. ``exposures.record`` is for the evaluation path; all else is thread-safe and never raises.
 
-    def __init__(self, sink: Sink, config: Config, clock: Clock, environment: Callable[[], str | None]) -> None:
+    ended: told that a thread is ending although nobody asked it to, so that somebody calls ``start`` again.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        config: Config,
+        clock: Clock,
+        environment: Callable[[], str | None],
+        ended: Callable[[], object] = lambda: None,
+    ) -> None:
         self._sink = sink
         self._config = config
         self._clock = clock
@@ -34,12 +47,30 @@ class Recording:
         self._buffer = Buffer(config.max_pending, max(1, config.max_pending // 4))
         encoder = ExposureEncoder(environment, config.exposure_window_s)
         self.exposures = Exposures(config, clock, self._buffer, encoder.constant)
-        self._delivery = Delivery(sink, self._buffer, self.exposures, encoder, config, clock)
-        self._worker = Worker("flagkit-delivery", self._delivery.step, clock)
+        self._spool: Spool | None = None
+        queue: Queue = self._buffer
+        if config.state_dir is not None:
+            from flagkit.runtime.spool import Spool  # only those who have one should pay for it
+
+            queue = self._spool = Spool(self._buffer, encoder, sink.name, config, clock)
+        self._delivery = Delivery(sink, queue, self.exposures, encoder, config, clock)
+        self._worker = Worker("flagkit-delivery", self._delivery.step, clock, ended=ended)
+        self._workers = [self._worker]
         self._buffer.consumer = self._worker
+        if self._spool is not None:
+            spooler = self._spool.spooler
+            writer = Worker("flagkit-spool", spooler.step, clock, ended=ended)
+            self._workers.append(writer)
+            self._buffer.consumer = spooler
+            spooler.sender, spooler.writer = self._worker, writer
 
     def start(self) -> None:
-        self._worker.start()
+        for worker in self._workers:
+            worker.start()
+
+    @property
+    def running(self) -> bool:
+        return all(worker.running for worker in self._workers)
 
     def track(self, event: str, context: Context, value: float | None, properties: Mapping[str, Any]) -> None:
         """Record a metric event; one that cannot be sent is lost alone."""
@@ -59,13 +90,20 @@ class Recording:
         self._buffer.append(text)
 
     def flush(self, timeout_s: float) -> int:
-        """Send what waits; return how many events are left after at most ``timeout_s`` seconds."""
+        """Send what waits, on disk too; return how many events are left after at most ``timeout_s`` seconds."""
+        if self._spool is not None:
+            ends_s = self._clock.monotonic_s() + timeout_s
+            self._spool.gather(timeout_s)
+            timeout_s = max(0.0, ends_s - self._clock.monotonic_s())
         return self._delivery.flush(timeout_s)
 
     def close(self, timeout_s: float) -> int:
-        """Flush, then refuse everything; return how many events are left."""
+        """Refuse everything, then flush; return how many events are left, for the next process if there is a spool."""
         left = self._delivery.close(timeout_s)
-        self._worker.stop()
+        for worker in self._workers:
+            worker.stop()
+        if self._spool is not None:
+            self._spool.release()
         return left
 
     def account(self) -> Account:
@@ -77,12 +115,20 @@ class Recording:
 
     @property
     def faults(self) -> int:
-        """Rounds of the delivery thread that ended in an unexpected exception."""
-        return self._worker.faults
+        """Rounds of the threads here that ended in an unexpected exception."""
+        return sum(worker.faults for worker in self._workers)
+
+    @property
+    def disk(self) -> Standing | None:
+        """How it stands with the spool; None without one."""
+        return self._spool.spooler.disk if self._spool is not None else None
 
     def after_fork(self) -> None:
         self._buffer.after_fork()
         self.exposures.after_fork()
         self._delivery.after_fork()
-        self._worker.after_fork()
+        if self._spool is not None:
+            self._spool.after_fork()
+        for worker in self._workers:
+            worker.after_fork()
         contained(self._sink.after_fork, otherwise=None)

@@ -6,31 +6,40 @@ Only shapes and their meaning; each part is filled in by whoever owns it, and th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from flagkit.errors import Problem
 
 State: TypeAlias = Literal["starting", "ok", "failing", "auth_failed", "rejected"]
+Origin: TypeAlias = Literal["source", "disk"]
+#: How it stands with what is kept on disk: ``failing``, when it is full, say, is tried again; ``off`` is too, and needs
+#: somebody to do something about the directory. Either way everything goes on in memory.
+Standing: TypeAlias = Literal["ok", "failing", "off"]
+_WORSE: Final = ("ok", "failing", "off")
 
 
 class Account(NamedTuple):
-    """Where every event went, read at one instant. ``recorded == delivered + sum(lost.values()) + pending``, always.
+    """Where every event went, read at one instant.
+
+    ``recorded + adopted == delivered + sum(lost.values()) + pending``, always.
 
     recorded: events ever handed over in this process.
+    adopted: events that a process left on disk when it ended, and that this one took over.
     delivered: events the collector said it has.
-    lost: reason -> events that will never arrive: ``overflow``, ``closed``, ``unencodable``, ``too_large``, or a
-        collector's reason.
-    pending: events in memory, those on the way included.
+    lost: reason -> events that will never arrive: ``overflow``, ``closed``, ``unencodable``, ``too_large``,
+        ``spool_full``, ``expired``, ``damaged``, or a collector's reason.
+    pending: events in memory and on disk, those on the way included.
     """
 
     recorded: int
+    adopted: int
     delivered: int
     lost: Mapping[str, int]
     pending: int
 
     @property
     def balanced(self) -> bool:
-        return self.recorded == self.delivered + sum(self.lost.values()) + self.pending
+        return self.recorded + self.adopted == self.delivered + sum(self.lost.values()) + self.pending
 
 
 class LinkState(NamedTuple):
@@ -56,22 +65,34 @@ class Status(NamedTuple):
     """A client at one instant.
 
     ready: definitions are loaded. version: theirs, as the document names it.
-    age_s: seconds since the source last confirmed them; None when it never did.
-    source, sink: None when the client has none.
+    age_s: seconds since the source last confirmed them, in an earlier run perhaps; None when it never did.
+    origin: ``source``, or ``disk`` while they are the last good ones of an earlier run, which the source has not
+        confirmed yet; None without definitions.
+    source, sink: None when the client has none. stream: the source's own news of changes, None when it never has any;
+        ``starting`` when it might, and has not offered them.
     account: None when nothing is recorded.
     problems: what is wrong in the definitions in use, and in the latest ones if they were refused.
     trips: flag -> why a guard rolled it back.
     errors: kind -> answers the client gave although something went wrong inside it.
     worker_faults: rounds of a background thread that ended in an unexpected exception; each is logged.
+    disk: how it stands with what is kept on disk; None without ``Config.state_dir``.
     """
 
     ready: bool
     version: str | None
     age_s: float | None
+    origin: Origin | None
     source: LinkState | None
+    stream: LinkState | None
     sink: LinkState | None
     account: Account | None
     problems: tuple[Problem, ...]
     trips: Mapping[str, str]
     errors: Mapping[str, int]
     worker_faults: int
+    disk: Standing | None
+
+
+def worst(*standings: Standing | None) -> Standing | None:
+    """The one to worry about; None when nothing is kept on disk."""
+    return max((standing for standing in standings if standing is not None), key=_WORSE.index, default=None)

@@ -29,7 +29,9 @@ class Worker:
     """A daemon thread around ``step``.
 
     Args: name: the thread's. step: does one round and returns the seconds until the next, 0 for at once. If it
-        raises, the fault is counted, logged once an episode, and followed by a pause that grows.
+        raises, the fault is counted, logged once an episode, and followed by a pause that grows. bell: makes what a
+        thread waits for between rounds. ended: told that the thread is ending although nobody asked it to; somebody
+        has to call ``start`` again.
     """
 
     __slots__ = (
@@ -37,7 +39,9 @@ class Worker:
         "_backoff",
         "_bell",
         "_clock",
+        "_ended",
         "_episode",
+        "_new_bell",
         "_pid",
         "_resume_s",
         "_starting",
@@ -49,8 +53,18 @@ class Worker:
         "name",
     )
 
-    def __init__(self, name: str, step: Callable[[], float], clock: Clock, random: Random = SYSTEM_RANDOM) -> None:
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], float],
+        clock: Clock,
+        random: Random = SYSTEM_RANDOM,
+        *,
+        bell: Callable[[], Bell] = Bell,
+        ended: Callable[[], object] = lambda: None,
+    ) -> None:
         self.name = name
+        self._ended = ended
         #: Rounds that ended in an exception, whether or not the thread survived it.
         self.faults = 0
         #: Times the system refused a thread.
@@ -60,12 +74,13 @@ class Worker:
         self._backoff = Backoff(_PAUSE_S, _LONGEST_PAUSE_S, random)
         self._episode = Episode(f"thread {name}", clock)
         self._stopped = False
+        self._new_bell = bell
         self.after_fork()
 
     def after_fork(self) -> None:
         """Forget the parent's thread. Assigns only; the next ``start`` starts one here."""
         self._pid = os.getpid()
-        self._bell = Bell()
+        self._bell = self._new_bell()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._resume_s = float("-inf")
@@ -117,7 +132,8 @@ class Worker:
 
     def _launch(self) -> None:
         process.watch_exit()
-        bell = self._bell = Bell()  # of the kind that threads are now: gevent may have patched both since the last one
+        # Of the kind that threads are now: gevent may have patched both since the last one.
+        bell = self._bell = self._new_bell()
         # The thread holds its worker weakly while it waits, so that a client dropped without close() leaves no thread.
         me = weakref.ref(self, lambda _: bell.set())
         thread = threading.Thread(target=_run, args=(me, bell, self._clock), name=self.name, daemon=True)
@@ -152,9 +168,16 @@ class Worker:
 
 
 def _run(me: weakref.ref[Worker], bell: Bell, clock: Clock) -> None:
-    while (worker := me()) is not None and worker._bell is bell and not worker._stopped:
-        pause_s = worker._round()
-        del worker
-        if pause_s > 0:
-            clock.wait(bell, pause_s)
-        bell.clear()
+    try:
+        while (worker := me()) is not None and worker._bell is bell and not worker._stopped:
+            pause_s = worker._round()
+            del worker
+            if pause_s > 0:
+                clock.wait(bell, pause_s)
+            bell.clear()
+    except BaseException:
+        worker = me()
+        if worker is not None and worker._bell is bell:
+            worker._thread = None  # as good as gone, for whoever is told
+            worker._ended()
+        raise

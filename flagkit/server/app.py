@@ -1,7 +1,8 @@
-"""The HTTP face of the service: four routes, bearer keys, and JSON in every answer, errors included.
+"""The HTTP face of the service: its routes, bearer keys, and JSON in every answer, errors included.
 
 It owns status codes and headers and nothing else: batches are read by ``intake``, kept by ``store``, summed up by
-``summary``; definitions come ready to send from ``definitions``.
+``summary``; definitions come ready to send from ``definitions``, their changes from ``streams``; orders are carried
+out by ``operations``.
 """
 
 from __future__ import annotations
@@ -9,21 +10,29 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Message, Send
 
+from flagkit.changes import Busy, LogbookError
 from flagkit.core.dates import DATE_FORM, parse_date_ms
+from flagkit.dialects.edits import EditError
 from flagkit.server.config import ServerConfig
 from flagkit.server.intake import MAX_WIRE_BYTES, Refused, read_batch
+from flagkit.server.operations import MAX_ORDER_BYTES, read_order
 from flagkit.server.service import Service
-from flagkit.server.summary import Question, summarise
+from flagkit.server.summary import Question, changes_of, summarise
+
+#: A listener that takes nothing for this long is let go. What he has not taken is bounded by the socket's buffers.
+_UNREAD_S = 30.0
 
 
 def build_app(config: ServerConfig) -> Starlette:
@@ -48,13 +57,18 @@ def app_for(service: Service) -> Starlette:
     app = Starlette(
         routes=[
             Route("/v1/definitions", _definitions),
+            Route("/v1/stream", _stream),
             Route("/v1/events", _events, methods=["POST"]),
             Route("/v1/summary", _summary),
+            Route("/v1/changes", _changes),
+            Route("/v1/changes", _change, methods=["POST"]),
             Route("/healthz", _health),
         ],
         exception_handlers={
             HTTPException: _http_error,
             Refused: _refused,
+            EditError: _not_allowed,
+            LogbookError: _file_error,
             sqlite3.Error: _store_error,
             ClientDisconnect: _gone,
             Exception: _internal_error,
@@ -71,13 +85,50 @@ async def _definitions(request: Request) -> Response:
     if not service.keys.may_read(request.headers.get("authorization")):
         _unauthorised("read")
     served = service.definitions.served
-    headers = {"ETag": served.etag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding, Authorization"}
+    headers = {
+        "ETag": served.etag,
+        "Cache-Control": "private, no-cache",
+        "Vary": "Accept-Encoding, Authorization",
+        "Flagkit-Stream": "stream",  # relative to this address, so that it holds behind whatever is in front of us
+    }
     if _names(request.headers.get("if-none-match", ""), served.etag):
         return Response(status_code=304, headers=headers)
     if not _takes_gzip(request.headers.get("accept-encoding", "")):
         return Response(served.body, headers=headers, media_type="application/json")
     headers["Content-Encoding"] = "gzip"
     return Response(served.compressed, headers=headers, media_type="application/json")
+
+
+class _EventStream(StreamingResponse):
+    """A response that goes on until its listener leaves, does not read, or the service ends."""
+
+    media_type = "text/event-stream"
+
+    async def stream_response(self, send: Send) -> None:
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(_UNREAD_S):
+                await send(message)
+
+        events: Any = self.body_iterator
+        with suppress(TimeoutError):
+            async with aclosing(events):
+                await super().stream_response(send_in_time)
+
+
+async def _stream(request: Request) -> Response:
+    service = _service(request)
+    if not service.keys.may_read(request.headers.get("authorization")):
+        _unauthorised("read")
+    if service.streams.full:
+        return _error(503, "no more streams; definitions can be polled", {"Retry-After": "60"})
+    headers = {
+        "Cache-Control": "no-cache, no-transform",
+        "X-Accel-Buffering": "no",  # nginx would keep events until it has a page of them
+        "Flagkit-Heartbeat": f"{service.config.heartbeat_s:g}",
+    }
+    if request.method == "HEAD":
+        return Response(headers=headers, media_type=_EventStream.media_type)
+    return _EventStream(service.streams.listen(request.headers.get("last-event-id")), headers=headers)
 
 
 async def _events(request: Request) -> Response:
@@ -89,19 +140,39 @@ async def _events(request: Request) -> Response:
     received = await asyncio.get_running_loop().run_in_executor(service.intake, read_batch, wire, encoding)
     if request.headers.get("idempotency-key", received.id) != received.id:
         raise Refused(400, "Idempotency-Key: expected the batch_id of the body")
-    # 202 promises that the events are on disk.
-    await asyncio.wrap_future(service.store.add(received))
+    # 202 promises that the events are on disk. A batch that says nothing is a question: is this key a write key?
+    if received.says_something:
+        await asyncio.wrap_future(service.store.add(received))
     accepted = len(received.exposures) + len(received.metrics)
     return _json({"batch_id": received.id, "accepted": accepted, "rejected": received.rejected}, 202)
 
 
 async def _summary(request: Request) -> Response:
+    return await _asked(request, summarise)
+
+
+async def _changes(request: Request) -> Response:
+    return await _asked(request, changes_of)
+
+
+async def _change(request: Request) -> Response:
+    service, authorization = _service(request), request.headers.get("authorization")
+    if not service.keys.may_change(authorization):
+        if service.keys.may(authorization):
+            raise HTTPException(403, "this key may not change flags; expected an admin key")
+        _unauthorised("admin")
+    asked = read_order(await _wire(request, MAX_ORDER_BYTES), request.headers.get("idempotency-key", ""))
+    loop = asyncio.get_running_loop()
+    return _json(await loop.run_in_executor(service.operator, service.operations.carry_out, asked))
+
+
+async def _asked(request: Request, answer: Callable[[Path, Question], dict[str, Any]]) -> Response:
     service = _service(request)
     if not service.keys.may_read(request.headers.get("authorization")):
         _unauthorised("read")
     question = Question(request.query_params.get("flag"), _time_ms(request.query_params.get("since")))
     loop = asyncio.get_running_loop()
-    return _json(await loop.run_in_executor(service.reader, summarise, service.store.path, question))
+    return _json(await loop.run_in_executor(service.reader, answer, service.store.path, question))
 
 
 async def _health(request: Request) -> Response:
@@ -109,6 +180,7 @@ async def _health(request: Request) -> Response:
     definitions, served, healthy = service.definitions, service.definitions.served, service.store.healthy
     # Problems quote the file. Strangers on a network see that there are some, not what the file says.
     shown = service.config.loopback or service.keys.may_read(request.headers.get("authorization"))
+    authorization = request.headers.get("authorization")
     answer = {
         "ok": healthy,
         "epoch": served.epoch,
@@ -120,19 +192,21 @@ async def _health(request: Request) -> Response:
             "problems": [str(problem) for problem in definitions.problems] if shown else [],
         },
     }
+    if authorization is not None:
+        answer["may"] = service.keys.may(authorization)
     return _json(answer, 200 if healthy else 503)
 
 
-async def _wire(request: Request) -> bytes:
+async def _wire(request: Request, limit: int = MAX_WIRE_BYTES) -> bytes:
     """The body as it was sent, read no further than the limit."""
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > MAX_WIRE_BYTES:
-        raise Refused(413, f"more than {MAX_WIRE_BYTES:,} bytes")
+    if length.isdecimal() and int(length[:20]) > limit:
+        raise Refused(413, f"more than {limit:,} bytes")
     wire = bytearray()
     async for chunk in request.stream():
         wire += chunk
-        if len(wire) > MAX_WIRE_BYTES:
-            raise Refused(413, f"more than {MAX_WIRE_BYTES:,} bytes")
+        if len(wire) > limit:
+            raise Refused(413, f"more than {limit:,} bytes")
     return bytes(wire)
 
 
@@ -142,7 +216,8 @@ def _service(request: Request) -> Service:
 
 
 def _unauthorised(role: str) -> NoReturn:
-    raise HTTPException(401, f"expected Authorization: Bearer and a {role} key", {"WWW-Authenticate": "Bearer"})
+    article = "an" if role[0] in "aeiou" else "a"
+    raise HTTPException(401, f"expected Authorization: Bearer and {article} {role} key", {"WWW-Authenticate": "Bearer"})
 
 
 def _names(if_none_match: str, etag: str) -> bool:
@@ -184,6 +259,16 @@ async def _http_error(_: Request, error: Exception) -> Response:
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)  # noqa: S101 - registered for it
     return _error(error.status, str(error))
+
+
+async def _not_allowed(_: Request, error: Exception) -> Response:
+    return _error(409, str(error))
+
+
+async def _file_error(_: Request, error: Exception) -> Response:
+    if isinstance(error, Busy):
+        return _error(503, str(error), {"Retry-After": "1"})
+    return _error(500, str(error))
 
 
 async def _store_error(_: Request, __: Exception) -> Response:

@@ -24,6 +24,10 @@ class ServerConfig:
     port: 1 to 65,535, or 0 for a free one.
     read_keys, write_keys: who may fetch definitions and summaries, and who may send events; 1 to 256 visible ASCII
         characters each. A key may stand in both. Empty: one is generated and kept in ``keys_path``.
+    admin_keys: who may change flags, and read. Empty: one is generated where others are; when both others are given,
+        nobody may change flags through the service.
+    heartbeat_s: how often whoever listens for changes hears something at the least, seconds, 0.1 to 300.
+    max_streams: how many may listen at any time, 0 to 100,000. Each holds one connection.
 
     Raises: ConfigError naming the field.
     """
@@ -34,6 +38,9 @@ class ServerConfig:
     port: int = 8400
     read_keys: tuple[str, ...] = field(default=(), repr=False)
     write_keys: tuple[str, ...] = field(default=(), repr=False)
+    admin_keys: tuple[str, ...] = field(default=(), repr=False)
+    heartbeat_s: float = 15.0
+    max_streams: int = 2000
 
     def __post_init__(self) -> None:
         for name in ("definitions", "db"):
@@ -45,9 +52,14 @@ class ServerConfig:
             raise ConfigError("host", self.host, "an address or a host name")
         if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 <= self.port <= 65_535:
             raise ConfigError("port", self.port, "a port from 1 to 65,535, or 0 for a free one")
-        for name in ("read_keys", "write_keys"):
+        heartbeat_s, most = self.heartbeat_s, self.max_streams
+        if isinstance(heartbeat_s, bool) or not isinstance(heartbeat_s, (int, float)) or not 0.1 <= heartbeat_s <= 300:
+            raise ConfigError("heartbeat_s", heartbeat_s, "a number of seconds from 0.1 to 300")
+        if isinstance(most, bool) or not isinstance(most, int) or not 0 <= most <= 100_000:
+            raise ConfigError("max_streams", most, "a whole number from 0 to 100,000")
+        for name in ("read_keys", "write_keys", "admin_keys"):
             object.__setattr__(self, name, _keys(name, getattr(self, name)))
-            if not getattr(self, name) and not self.loopback:
+            if not getattr(self, name) and not self.loopback and name != "admin_keys":
                 raise ConfigError(
                     name, (), f"at least one key, because host {self.host!r} can be reached from elsewhere"
                 )

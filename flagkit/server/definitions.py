@@ -1,7 +1,8 @@
 """The definitions file as clients see it: read when it changes, judged, numbered, and kept ready to send.
 
-One writer (the watching thread) replaces ``served`` as a whole; requests read that attribute and nothing else. An edit
-with any mistake changes nothing but ``problems``: the last good content stays, also over a restart. It knows no HTTP.
+Writers (the watching thread, an operator's) take turns and replace ``served`` as a whole; requests read that attribute
+and nothing else. An edit with any mistake changes nothing but ``problems``: the last good content stays, also over a
+restart. It knows no HTTP.
 """
 
 from __future__ import annotations
@@ -9,22 +10,22 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import sqlite3
 import threading
-from collections.abc import Mapping
-from hashlib import sha256
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from flagkit.clock import Clock
 from flagkit.core.model import Definitions
 from flagkit.dialects import native
+from flagkit.dialects.native_envelope import enveloped, one_flag_a_line, without_envelope
 from flagkit.errors import DefinitionsError, Problem, shown
 from flagkit.server.store import Numbered
 
 _log = logging.getLogger("flagkit")
 
-_LOOK_EVERY_S: Final = 0.2
-_ENVELOPE: Final = ("epoch", "number", "flag_count")
+_LOOK_EVERY_S: Final = 0.05
 
 
 class Ledger(Protocol):
@@ -32,7 +33,7 @@ class Ledger(Protocol):
 
     def accepted(self) -> Numbered | None: ...
 
-    def accept(self, content: bytes) -> Numbered: ...
+    def accept(self, content: bytes, at_least: int = 1) -> Numbered: ...
 
 
 class Served(NamedTuple):
@@ -57,6 +58,10 @@ class DefinitionsFile:
         self._seen: object = None  # what the last look saw
         self._read: object = None  # what was seen when the file was last read
         self._data: bytes | None = None
+        self._turn = threading.Lock()
+        self._unstored: Numbered | None = None  # served, because it could not wait, and not in the ledger yet
+        #: Called after each change with what was served before (None: nothing) and what is served now.
+        self.listeners: list[Callable[[Served | None, Served], None]] = []
         #: Whether the file as it is now is what is served.
         self.ok = True
         #: Why it is not; remarks about it when it is.
@@ -68,6 +73,16 @@ class DefinitionsFile:
         if self._served is None:
             raise RuntimeError("not opened")
         return self._served
+
+    def check(self) -> None:
+        """Do nothing, if the file is good. Raises: DefinitionsError, having logged why, when there is nothing good."""
+        try:
+            good, problems = _judged(self._path.read_bytes(), None)
+        except OSError as error:
+            good, problems = False, (_unreadable(error),)
+        if not good:
+            self._refuse(problems)
+            raise DefinitionsError(problems)
 
     def open(self) -> None:
         """Serve the file; if it is bad, what was accepted last, by an earlier process.
@@ -85,12 +100,12 @@ class DefinitionsFile:
             raise DefinitionsError(self.problems)
 
     def watch(self, stop: threading.Event, clock: Clock) -> None:
-        """Look five times a second until ``stop`` is set."""
+        """Look twenty times a second until ``stop`` is set."""
         while not clock.wait(stop, _LOOK_EVERY_S):
             try:
                 self.look()
             except Exception as error:  # noqa: BLE001 - the loop body: whatever one file did, the next edit is read
-                self._refuse((Problem("$", f"the file could not be taken: {shown(error)}"),))
+                self._refuse((_not_taken(error),))
 
     def look(self) -> None:
         """Read the file if it has changed and then stayed the same for a look: half an edit is not read."""
@@ -101,28 +116,42 @@ class DefinitionsFile:
             now = str(error)
         seen, self._seen = self._seen, now
         if now == seen and now != self._read:
-            self._load()
+            with self._turn:
+                self._load()
             self._read = now
+
+    def take(self) -> None:
+        """Read the file now, because it has just been changed as a whole. Raises: nothing; see ``problems``."""
+        with self._turn:
+            try:
+                self._load()
+            except sqlite3.Error as error:
+                self._refuse((_not_taken(error),))
+
+    def switch_off(self, keys: Collection[str]) -> frozenset[str]:
+        """Serve these flags disabled, whatever the file says, until it is next taken; return those that were not."""
+        with self._turn:
+            return self._switch_off(keys)
 
     def _load(self) -> None:
         try:
             data = self._path.read_bytes()
         except OSError as error:
             self._data = None
-            self._refuse((Problem("$", f"the file cannot be read: {error.strerror}"),))
+            self._refuse((_unreadable(error),))
             return
         if data == self._data:
             return
-        try:
-            _, problems = native.parse(data, None if self._served is None else self._served.definitions)
-            good = not any(problem.refused for problem in problems)
-        except DefinitionsError as error:
-            good, problems = False, error.problems
+        good, problems = _judged(data, None if self._served is None else self._served.definitions)
         if good:
-            self._accept({name: value for name, value in json.loads(data).items() if name not in _ENVELOPE}, problems)
+            try:
+                self._accept(without_envelope(json.loads(data)), problems)
+            except sqlite3.Error:
+                self._switch_off(_off_in(data))
+                raise
         else:
             self._refuse(problems)
-            self._switch_off(data)
+            self._switch_off(_off_in(data))
         self._data = data
 
     def _accept(self, document: dict[str, Any], problems: tuple[Problem, ...]) -> None:
@@ -137,26 +166,29 @@ class DefinitionsFile:
             _log.error("the definitions file is refused, %s:\n%s", stays, _lines(problems))
         self.ok, self.problems = False, problems
 
-    def _switch_off(self, data: bytes) -> None:
-        """Obey the one thing that is never refused: flags that a refused edit plainly says are off."""
-        if self._served is None:
-            return
-        try:
-            edit = json.loads(data)["flags"]
-            off = {key for key, flag in edit.items() if isinstance(flag, dict) and flag.get("enabled") is False}
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            return
-        document = {name: value for name, value in json.loads(self._served.body).items() if name not in _ENVELOPE}
+    def _switch_off(self, keys: Collection[str]) -> frozenset[str]:
+        """The one thing that is never refused: what is served, with these flags off."""
+        if self._served is None or not keys:
+            return frozenset()
+        document = without_envelope(json.loads(self._served.body))
         flags = document["flags"]
-        off = {key for key in off & flags.keys() if flags[key].get("enabled") is not False}
+        off = frozenset(key for key in flags.keys() & set(keys) if flags[key].get("enabled") is not False)
         if off:
             flags.update((key, {**flags[key], "enabled": False}) for key in off)
-            self._serve(document)
+            self._serve(document, waits=False)
             _log.warning("number %d, all the same, has switched off: %s", self.served.number, ", ".join(sorted(off)))
+        return off
 
-    def _serve(self, document: dict[str, Any]) -> None:
-        numbered = self._ledger.accept(one_flag_a_line(document))
-        before = self._served
+    def _serve(self, document: dict[str, Any], *, waits: bool = True) -> None:
+        """Number and serve. Raises: sqlite3.Error when it cannot be numbered and may wait until it can."""
+        content, before = one_flag_a_line(document), self._served
+        try:
+            numbered = self._ledger.accept(content, self._least(content))
+            self._unstored = None
+        except sqlite3.Error:
+            if waits or before is None:
+                raise
+            numbered = self._unstored = Numbered(before.epoch, before.number + 1, content)
         if before is None or (before.epoch, before.number) != (numbered.epoch, numbered.number):
             self._served = _ready(numbered)
         if before is not self._served or not self.ok:
@@ -164,37 +196,50 @@ class DefinitionsFile:
             _log.info(
                 "definitions number %d are served: %d flag%s", self.served.number, count, "" if count == 1 else "s"
             )
+        if before is not self._served:
+            for listen in self.listeners:
+                listen(before, self.served)
 
-
-def one_flag_a_line(document: Mapping[str, Any]) -> bytes:
-    """The document as JSON with every entry of its objects (flags, segments ...) on a line of its own.
-
-    Clients keep what they made of a line that has not changed.
-    """
-    fields = []
-    for name, value in document.items():
-        if isinstance(value, dict) and value:
-            entries = ",\n".join(f"{_json(key)}:{_json(entry)}" for key, entry in value.items())
-            fields.append(f"{_json(name)}:{{\n{entries}\n}}")
-        else:
-            fields.append(f"{_json(name)}:{_json(value)}")
-    return ("{" + ",\n".join(fields) + "}\n").encode()
+    def _least(self, content: bytes) -> int:
+        """The number that ``content`` must have at least, after contents that were served without being stored."""
+        if self._unstored is None:
+            return 1
+        return self._unstored.number + (content != self._unstored.content)
 
 
 def _ready(numbered: Numbered) -> Served:
     """Raises: DefinitionsError when the content is not good."""
     epoch, number, content = numbered
-    document = json.loads(content)
-    flag_count = len(document["flags"])
-    body = one_flag_a_line({"epoch": epoch, "number": number, "flag_count": flag_count, **document})
-    etag = f'"{sha256(body).hexdigest()[:32]}"'
+    body, etag, flag_count = enveloped(json.loads(content), epoch, number)
     return Served(
         body, gzip.compress(body, 6, mtime=0), etag, epoch, number, flag_count, native.parse(body).definitions
     )
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+def _judged(data: bytes, served: Definitions | None) -> tuple[bool, tuple[Problem, ...]]:
+    """Whether ``data`` can be served, and what is to be said about it."""
+    try:
+        _, problems = native.parse(data, served)
+    except DefinitionsError as error:
+        return False, error.problems
+    return not any(problem.refused for problem in problems), problems
+
+
+def _unreadable(error: OSError) -> Problem:
+    return Problem("$", f"the file cannot be read: {error.strerror}")
+
+
+def _off_in(data: bytes) -> frozenset[str]:
+    """The flags that a document, however bad, plainly says are off."""
+    try:
+        flags = json.loads(data)["flags"]
+        return frozenset(key for key, flag in flags.items() if isinstance(flag, dict) and flag.get("enabled") is False)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return frozenset()
+
+
+def _not_taken(error: Exception) -> Problem:
+    return Problem("$", f"the file could not be taken: {shown(error)}")
 
 
 def _lines(problems: tuple[Problem, ...]) -> str:

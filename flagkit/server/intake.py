@@ -48,6 +48,11 @@ class Received(NamedTuple):
     metrics: list[tuple[Any, ...]]
     rejected: list[dict[str, Any]]
 
+    @property
+    def says_something(self) -> bool:
+        """Whether there is anything to store or count."""
+        return bool(self.exposures or self.metrics or self.rejected or self.dropped)
+
 
 class _Malformed(ValueError):
     """One event cannot be stored; the message is the reason, a word for counting."""

@@ -1,4 +1,4 @@
-"""Who may read and who may write: bearer keys, held as digests and compared in constant time.
+"""Who may read, write and change flags: bearer keys, held as digests and compared in constant time.
 
 It owns the file of generated keys. Nothing here logs, shows or returns a key; callers hand in the Authorization
 header and get yes or no.
@@ -19,25 +19,36 @@ from flagkit.errors import ConfigError
 from flagkit.server.config import ServerConfig
 
 #: The generated keys. The client's may read and write, so that one key makes a ``flagkit.Client``.
-_ROLES: Final = ("client", "read", "write")
+_ROLES: Final = ("client", "read", "write", "admin")
 
 
 class Keys:
     """The right keys of a service. Immutable, thread-safe; its repr shows none of them."""
 
-    __slots__ = ("_read", "_write")
+    __slots__ = ("_admin", "_read", "_write")
 
-    def __init__(self, read: Iterable[str], write: Iterable[str]) -> None:
-        self._read = tuple(sha256(key.encode()).digest() for key in read)
+    def __init__(self, read: Iterable[str], write: Iterable[str], admin: Iterable[str] = ()) -> None:
+        self._admin = tuple(sha256(key.encode()).digest() for key in admin)
+        # Whoever changes flags sees them.
+        self._read = (*(sha256(key.encode()).digest() for key in read), *self._admin)
         self._write = tuple(sha256(key.encode()).digest() for key in write)
 
     def may_read(self, authorization: str | None) -> bool:
-        """Whether the header carries a read key. Raises: Nothing."""
+        """Whether the header carries a read key or an admin key. Raises: Nothing."""
         return _among(self._read, authorization)
 
     def may_write(self, authorization: str | None) -> bool:
         """Whether the header carries a write key. Raises: Nothing."""
         return _among(self._write, authorization)
+
+    def may_change(self, authorization: str | None) -> bool:
+        """Whether the header carries an admin key. Raises: Nothing."""
+        return _among(self._admin, authorization)
+
+    def may(self, authorization: str | None) -> tuple[str, ...]:
+        """All that the header's key may do: read, write, change. Raises: Nothing."""
+        asked = {"read": self.may_read, "write": self.may_write, "change": self.may_change}
+        return tuple(verb for verb, allowed in asked.items() if allowed(authorization))
 
 
 def keys_for(config: ServerConfig) -> Keys:
@@ -46,7 +57,7 @@ def keys_for(config: ServerConfig) -> Keys:
     Raises: ConfigError when the file of generated keys cannot be used, can be read by others or does not hold keys.
     """
     if config.read_keys and config.write_keys:
-        return Keys(config.read_keys, config.write_keys)
+        return Keys(config.read_keys, config.write_keys, config.admin_keys)
     try:
         try:
             generated = _generate(config.keys_path)
@@ -56,7 +67,11 @@ def keys_for(config: ServerConfig) -> Keys:
         expected = f"a regular file that can be made and read ({error.strerror})"
         raise ConfigError("keys file", str(config.keys_path), expected) from None
     both = generated["client"]
-    return Keys(config.read_keys or (generated["read"], both), config.write_keys or (generated["write"], both))
+    return Keys(
+        config.read_keys or (generated["read"], both),
+        config.write_keys or (generated["write"], both),
+        config.admin_keys or (generated["admin"],),
+    )
 
 
 def _among(digests: tuple[bytes, ...], authorization: str | None) -> bool:
@@ -70,10 +85,20 @@ def _among(digests: tuple[bytes, ...], authorization: str | None) -> bool:
 
 def _generate(path: Path) -> dict[str, str]:
     keys = {role: secrets.token_urlsafe(24) for role in _ROLES}
+    _write(path, keys)
+    return keys
+
+
+def _write(path: Path, keys: dict[str, str]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with open(descriptor, "w", encoding="ascii") as file:
         file.write(json.dumps(keys) + "\n")
-    return keys
+
+
+def _replace(path: Path, keys: dict[str, str]) -> None:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    _write(draft, keys)
+    os.replace(draft, path)
 
 
 def _load(path: Path) -> dict[str, str]:
@@ -85,11 +110,14 @@ def _load(path: Path) -> dict[str, str]:
         text = file.read(65_536)
     try:
         keys = json.loads(text)
+        if isinstance(keys, dict) and "admin" not in keys:  # from before there were admin keys
+            keys["admin"] = secrets.token_urlsafe(24)
+            _replace(path, {role: _key(keys[role]) for role in _ROLES})
         return {role: _key(keys[role]) for role in _ROLES}
     except (ValueError, TypeError, KeyError):
         # from None: the parser's message may quote the file
         raise ConfigError(
-            "keys file", str(path), 'JSON of the form {"client": "...", "read": "...", "write": "..."}'
+            "keys file", str(path), 'JSON of the form {"client": "...", "read": "...", "write": "...", "admin": "..."}'
         ) from None
 
 

@@ -6,6 +6,7 @@ It owns the socket, what is printed, and where the log goes. The command line ca
 from __future__ import annotations
 
 import logging
+import resource
 import socket
 
 import uvicorn
@@ -15,9 +16,22 @@ from flagkit.server.app import app_for
 from flagkit.server.config import ServerConfig
 from flagkit.server.service import Service
 
+#: A peer that acknowledges nothing, or takes nothing, for this long is gone: those who listen for changes are written
+#: to rarely, and would else be held for a quarter of an hour.
+_SILENT_MS = 30_000
+_MOST_FILES = 65_536
+
 
 class _Server(uvicorn.Server):
-    """Says where it listens once it answers and its signal handlers are in place."""
+    """Says where it listens once it answers and its signal handlers are in place; ends streams when it shuts down."""
+
+    def __init__(self, settings: uvicorn.Config, service: Service) -> None:
+        super().__init__(settings)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._service.streams.close()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -37,6 +51,7 @@ def serve(config: ServerConfig) -> None:
     # To stderr, unless whoever calls has said where: what became of an edit must be seen by the one who made it.
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     service = Service(config)
+    _allow_files()
     with listen(config) as listener:
         service.start()
         try:
@@ -53,7 +68,7 @@ def serve(config: ServerConfig) -> None:
             )
             if not (config.read_keys and config.write_keys):
                 print(f"keys in {config.keys_path}")
-            _Server(settings).run(sockets=[listener])
+            _Server(settings, service).run(sockets=[listener])
         except KeyboardInterrupt:
             pass  # the ordinary way to stop it
         finally:
@@ -71,7 +86,17 @@ def listen(config: ServerConfig) -> socket.socket:
     # Connections inherit it. asyncio would set it, but not on sockets made this way, and without it every answer,
     # being written as head and body, waits 40 ms for the client's delayed acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENT_MS)
     return listener
+
+
+def _allow_files() -> None:
+    """Every listener holds a descriptor, and many a shell allows 1,024: take what we may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _url(listener: socket.socket) -> str:

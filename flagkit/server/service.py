@@ -1,4 +1,4 @@
-"""The service put together: keys, store, definitions, and the threads they run in.
+"""The service put together: keys, store, definitions, what operators do, and the threads they run in.
 
 Nothing is opened or started before ``start``. The application asks it for its parts; ``serve`` and the ASGI lifespan
 start and close it.
@@ -10,10 +10,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from flagkit.clock import Clock, SystemClock
+from flagkit.server.chronicle import Chronicle
 from flagkit.server.config import ServerConfig
 from flagkit.server.definitions import DefinitionsFile
 from flagkit.server.keys import Keys, keys_for
+from flagkit.server.operations import Operations
 from flagkit.server.store import Store
+from flagkit.server.streams import Streams
 
 
 class Service:
@@ -26,6 +29,13 @@ class Service:
         self._watcher: threading.Thread | None = None
         self.store = Store(config.db, self._clock.wall_ms)
         self.definitions = DefinitionsFile(config.definitions, self.store)
+        self.streams = Streams(config.max_streams, config.heartbeat_s)
+        self.definitions.listeners.append(self.streams.publish)  # first: the others write to disk
+        self.chronicle = Chronicle(config.definitions, self.store, self._clock.wall_ms)
+        self.definitions.listeners.append(self.chronicle.follow)
+        self.operations = Operations(config.definitions, self.definitions, self.chronicle, self._clock)
+        #: Carries out orders, one at a time.
+        self.operator = ThreadPoolExecutor(1, "flagkit-operator")
         #: Reads batches: at most two are decoded at any time, however many requests wait. Threads start when needed.
         self.intake = ThreadPoolExecutor(2, "flagkit-intake")
         #: Answers summaries, one at a time.
@@ -40,10 +50,15 @@ class Service:
         """
         if self._watcher is not None:
             return
+        if not self.config.db.exists():
+            self.definitions.check()  # a first start that cannot work leaves nothing behind
         self.keys = keys_for(self.config)
         self.store.open()
         try:
+            self.chronicle.open()
             self.definitions.open()
+            self.chronicle.catch_up(self.definitions.served.number)
+            self.streams.publish(None, self.definitions.served)
         except BaseException:
             self.store.close()
             raise
@@ -57,7 +72,9 @@ class Service:
         if self._watcher is None or self._stop.is_set():
             return
         self._stop.set()
+        self.streams.close()
         self._watcher.join()
+        self.operator.shutdown()
         self.intake.shutdown()
         self.reader.shutdown()
         self.store.close()

@@ -44,9 +44,14 @@ CREATE INDEX IF NOT EXISTS exposures_by_unit ON exposures (flag, unit, time_ms, 
 CREATE TABLE IF NOT EXISTS metrics (
     id BLOB NOT NULL UNIQUE, name TEXT NOT NULL, unit TEXT, value REAL, properties TEXT NOT NULL, environment TEXT,
     time_ms INTEGER NOT NULL, batch INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS changes (
+    id BLOB NOT NULL UNIQUE, time_ms INTEGER NOT NULL, number INTEGER, change INTEGER, command TEXT NOT NULL, flag TEXT,
+    who TEXT, why TEXT, summary TEXT NOT NULL, before TEXT, after TEXT);
 """
 _EXPOSURES: Final = "exposures (id,flag,variant,reason,rule,assigned,analysable,version,unit,environment,time_ms,batch)"
 _METRICS: Final = "metrics (id,name,unit,value,properties,environment,time_ms,batch)"
+_NOTE: Final = "INSERT OR IGNORE INTO changes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_NOTED: Final = "SELECT id FROM changes"
 
 
 class Numbered(NamedTuple):
@@ -112,10 +117,23 @@ class Store:
         row: Numbered | None = self.submit(_numbered).result()
         return row
 
-    def accept(self, content: bytes) -> Numbered:
-        """Number ``content``: one more than before, unless it is what was accepted last. Raises: sqlite3.Error."""
-        row: Numbered = self.submit(lambda connection: _accept(connection, content)).result()
+    def accept(self, content: bytes, at_least: int = 1) -> Numbered:
+        """Number ``content``: one more than before, unless it is what was accepted last. Raises: sqlite3.Error.
+
+        at_least: a number that is not to be fallen short of, because smaller ones have been served.
+        """
+        row: Numbered = self.submit(lambda connection: _accept(connection, content, at_least)).result()
         return row
+
+    def note(self, changes: Sequence[tuple[Any, ...]]) -> Future[None]:
+        """Store changes of the definitions, rows of the table, each once by its id. The future raises sqlite3.Error."""
+        rows = list(changes)
+        return self.submit(lambda connection: connection.executemany(_NOTE, rows) and None)
+
+    def noted(self) -> set[bytes]:
+        """The ids of the changes stored. Raises: sqlite3.Error."""
+        rows: list[tuple[bytes]] = self.submit(lambda connection: list(connection.execute(_NOTED))).result()
+        return {identity for (identity,) in rows}
 
     def submit(self, work: Work) -> Future[Any]:
         """Run ``work`` on the writer's connection, in one transaction with whatever else waits."""
@@ -222,10 +240,10 @@ def _numbered(connection: sqlite3.Connection) -> Numbered | None:
     return None if row is None else Numbered(*row)
 
 
-def _accept(connection: sqlite3.Connection, content: bytes) -> Numbered:
+def _accept(connection: sqlite3.Connection, content: bytes, at_least: int) -> Numbered:
     last = _numbered(connection) or Numbered(secrets.token_hex(8), 0, b"")
-    if last.content == content:
+    if last.content == content and last.number >= at_least:
         return last
-    accepted = Numbered(last.epoch, last.number + 1, content)
+    accepted = Numbered(last.epoch, max(last.number + 1, at_least), content)
     connection.execute("INSERT OR REPLACE INTO definitions VALUES (1, ?, ?, ?)", accepted)
     return accepted

@@ -1,4 +1,4 @@
-"""What the stored events say: units and exposures by flag, variant and hour, and metric events joined to them.
+"""What the stored events say: units and exposures by flag, variant and hour, metric events joined to them, changes.
 
 It only reads, through a connection that cannot write and does not block the writer, and in one transaction, so that the
 figures belong together. The application calls it on the thread that owns the connection.
@@ -34,6 +34,15 @@ _STORED: Final = "SELECT (SELECT COUNT(*) FROM exposures) AS exposures, (SELECT 
 _RECEIVED: Final = """
 SELECT COUNT(*) AS batches, COALESCE(SUM(deliveries), 0) AS deliveries, COALESCE(SUM(events), 0) AS events,
     COALESCE(SUM(accepted), 0) AS accepted, COALESCE(SUM(duplicates), 0) AS duplicates FROM batches"""
+# The newest ones, oldest first.
+_CHANGES: Final = """
+SELECT * FROM (
+    SELECT rowid AS place, time_ms, number, change, command, flag, who AS by, why AS reason, summary, before, after
+    FROM changes WHERE time_ms >= :since_ms AND (:flag IS NULL OR flag = :flag) ORDER BY place DESC LIMIT :most)
+ORDER BY place"""
+_COUNT_CHANGES: Final = """
+SELECT COUNT(*) FROM changes WHERE time_ms >= :since_ms AND (:flag IS NULL OR flag = :flag)"""
+_MOST_CHANGES: Final = 1000
 
 
 class Question(NamedTuple):
@@ -60,7 +69,19 @@ def summarise(path: Path, question: Question) -> dict[str, Any]:
             "stored": _row(connection, _STORED),
             "received": _row(connection, _RECEIVED),
             "dropped": dict(connection.execute("SELECT reason, events FROM dropped ORDER BY reason")),
+            "changes": [_without(change, "before", "after") for change in _changes(connection, question)],
         }
+
+
+def changes_of(path: Path, question: Question) -> dict[str, Any]:
+    """The answer to ``GET /v1/changes``: the newest changes of the definitions, oldest first, and how many are older.
+
+    Raises: sqlite3.Error.
+    """
+    with _reading(path) as connection:
+        changes = _changes(connection, question)
+        (found,) = connection.execute(_COUNT_CHANGES, question._asdict()).fetchone()
+        return {**question._asdict(), "changes": changes, "older": found - len(changes)}
 
 
 def _of_flag(connection: sqlite3.Connection, question: Question) -> dict[str, Any]:
@@ -87,6 +108,17 @@ def _of_flag(connection: sqlite3.Connection, question: Question) -> dict[str, An
     return {"units": units, "exposures": exposures, "variants": variants}
 
 
+def _changes(connection: sqlite3.Connection, question: Question) -> list[dict[str, Any]]:
+    cursor = connection.execute(_CHANGES, {**question._asdict(), "most": _MOST_CHANGES})
+    names = [column[0] for column in cursor.description]
+    rows = [dict(zip(names, row, strict=True)) for row in cursor]
+    return [{"time": _time_text(row["time_ms"]), **_without(row, "place", "time_ms")} for row in rows]
+
+
+def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
 def _row(connection: sqlite3.Connection, query: str) -> dict[str, int]:
     cursor = connection.execute(query)
     return dict(zip((column[0] for column in cursor.description), cursor.fetchone(), strict=True))
@@ -101,4 +133,8 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _hour_text(hour: int) -> str:
-    return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _time_text(hour * 3_600_000)
+
+
+def _time_text(ms: int) -> str:
+    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

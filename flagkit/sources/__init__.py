@@ -3,9 +3,38 @@
 Anything with the members of ``Source`` is one; see its contract before writing your own.
 """
 
+from flagkit.sources.cached import Cached
 from flagkit.sources.file import File
 from flagkit.sources.http import Http
-from flagkit.sources.source import Fetched, NotModified, Source
+from flagkit.sources.redis import Redis
+from flagkit.sources.source import (
+    Alive,
+    Changed,
+    Fetched,
+    Keeper,
+    Kept,
+    Listening,
+    Missed,
+    NotModified,
+    Source,
+    Teller,
+)
 from flagkit.sources.static import Static
 
-__all__ = ["Fetched", "File", "Http", "NotModified", "Source", "Static"]
+__all__ = [
+    "Alive",
+    "Cached",
+    "Changed",
+    "Fetched",
+    "File",
+    "Http",
+    "Keeper",
+    "Kept",
+    "Listening",
+    "Missed",
+    "NotModified",
+    "Redis",
+    "Source",
+    "Static",
+    "Teller",
+]

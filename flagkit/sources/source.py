@@ -1,11 +1,13 @@
 """The contract of a source: bytes in, with a validator that says which ones.
 
-Owns the protocol and its two answers. A source knows no dialect beyond its name, parses nothing and keeps nothing it
-fetched; the poller calls it from one thread, a constructor too when it is local.
+Owns the protocol and its two answers, and what a source may do beyond it: keep a document (``Keeper``), tell of
+changes as they happen (``Teller``). A source knows no dialect beyond its name and parses nothing. The poller calls it
+from one thread, a constructor too when it is local; what it tells is heard by another.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from flagkit.errors import ConfigError
@@ -31,6 +33,14 @@ class NotModified(NamedTuple):
 Answer: TypeAlias = Fetched | NotModified
 
 
+class Kept(NamedTuple):
+    """A document of an earlier run, and when it was last known to be current: wall time, ms since 1970."""
+
+    data: bytes
+    validator: str | None
+    confirmed_ms: int
+
+
 @runtime_checkable
 class Source(Protocol):
     """Where definitions come from.
@@ -38,6 +48,9 @@ class Source(Protocol):
     name: for status and logs; no secret in it.
     dialect: the format of the bytes, such as ``native``.
     local: True when ``fetch`` is quick local I/O that a constructor may wait for.
+
+    It may also have ``identity``, a string that tells it from others of its name, with a digest of its key, say; what
+    is kept of the one is then not recalled for the other.
     """
 
     @property
@@ -68,6 +81,94 @@ class Source(Protocol):
 
     def after_fork(self) -> None:
         """In a forked child, before anything else: forget what belongs to the parent. No lock, no I/O, no logging."""
+        ...
+
+
+@runtime_checkable
+class Keeper(Source, Protocol):
+    """A source that keeps what was taken into use, for the next start. ``fetch`` alone keeps nothing.
+
+    Called by a constructor (``recall``) and the poller's thread (``keep``), never by one that asks for a flag.
+    """
+
+    def recall(self, *, max_bytes: int) -> Iterator[Kept]:
+        """What earlier runs kept, the newest first. The caller stops at the first that it can take into use.
+
+        Raises: OSError, and nothing else: the disk failed, perhaps after some of it could be read.
+        """
+        ...
+
+    def keep(self, document: Fetched | None, confirmed_ms: int) -> None:
+        """A document is in use, and was known to be current at ``confirmed_ms``.
+
+        Args: document, None when it is still the one recalled or kept before.
+        Raises: OSError, and nothing else: it is not kept, and the call will be made again.
+        """
+        ...
+
+
+class Changed(NamedTuple):
+    """The definitions have changed, or are still what ``data`` says; ``data`` is in a form of the dialect's."""
+
+    data: bytes
+
+
+class Alive(NamedTuple):
+    """Nothing has changed since the last news."""
+
+
+class Missed(NamedTuple):
+    """There may have been changes that are not told: the document will say."""
+
+
+News: TypeAlias = Changed | Alive | Missed
+
+
+class Listening(Protocol):
+    """An open connection on which a source tells its news, in order. One thread, but for ``hang_up``.
+
+    silence_s: the connection is broken when nothing came for so long, seconds.
+    """
+
+    @property
+    def silence_s(self) -> float: ...
+
+    def next(self, timeout_s: float) -> News:
+        """The next news, waiting for them at most ``timeout_s`` seconds. Raises: FetchError, also when none came.
+
+        After an exception there is nothing more to be heard.
+        """
+        ...
+
+    def hang_up(self) -> None:
+        """Have ``next``, on whichever thread, end soon. No lock, no waiting. May be called at any time, and again."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Teller(Source, Protocol):
+    """A source that tells of changes by itself. Polling goes on beside it, as the net below."""
+
+    @property
+    def tells(self) -> bool:
+        """Whether it does: some servers do, and some do not. May change with every ``fetch``. Any thread."""
+        ...
+
+    def listen(self, mark: str | None, *, deadline_s: float, max_bytes: int) -> Listening:
+        """Connect. The first news say where the source is, or are ``Missed``.
+
+        Args:
+            mark: the definitions in use, as ``epoch:number``; None when there are none. What has changed since is told
+                if it is still known.
+            deadline_s: the call ends in this time, seconds.
+            max_bytes: news longer than that break the connection.
+
+        Raises: FetchError, and nothing else.
+        """
         ...
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 KEY = "sesame"
+ADMIN_KEY = "open-sesame"
 _SERVE = """
 import json, sys
 from flagkit.server import ServerConfig, serve
@@ -76,16 +77,18 @@ class Service:
         new.replace(self.path)
         return time.time()
 
-    def start(self) -> None:
+    def start(self, **settings: Any) -> None:
         """Start, or start again at the same address."""
-        settings = {
+        given = {
             "definitions": str(self.path),
             "db": str(self.db),
             "port": self._port,
             "read_keys": [KEY],
             "write_keys": [KEY],
+            "admin_keys": [ADMIN_KEY],
+            **settings,
         }
-        self._process = python(_SERVE, settings, stdout=subprocess.PIPE)
+        self._process = python(_SERVE, given, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line.startswith("listening on "), line

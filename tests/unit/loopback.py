@@ -92,7 +92,7 @@ def serving(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[Loopb
                 sock = tls.wrap_socket(sock, server_side=True)
                 sockets.append(sock)
             with sock, sock.makefile("rb") as stream:
-                while (call := _read_call(stream, sock, stopping)) is not None:
+                while (call := read_call(stream, sock, stopping)) is not None:
                     server.calls.append(call)
                     script(call)
 
@@ -113,7 +113,7 @@ def serving(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[Loopb
             thread.join()
 
 
-def _read_call(stream: object, sock: socket.socket, stopping: threading.Event) -> Call | None:
+def read_call(stream: object, sock: socket.socket, stopping: threading.Event) -> Call | None:
     line = stream.readline()
     if not line:
         return None
@@ -205,5 +205,24 @@ DwYDVR0TAQH/BAUwAwEB/zAOBgNVHQ8BAf8EBAMCAoQwHQYDVR0OBBYEFOiS73OS
 KGJrJ7QYk3y91qtYa2hKMAoGCCqGSM49BAMCA0gAMEUCIFJ0hsnKjfQCQoMBflVv
 YYizNlLis9dJsZZSXpAQKDpvAiEAxKCb131iLHva3MMLDRJ0mpv7NR90UrpHDqRZ
 PfOWJWU=
+-----END CERTIFICATE-----
+"""
+
+#: Self-signed for localhost and 127.0.0.1, and out of date since 2021.
+EXPIRED_CERTIFICATE = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgmieWSORJAyDvKTvS
+KzU6kuIZ7jClpioFYPNWkkNQHNahRANCAAQ9acGmwrUaYlc+kQGpBnrwZyd42J+f
+/H+4YI//MaNl0GVxqt2m5VJ90wiX6u1hLKn+/Fti36zxyFmXV9Xn5ftZ
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBbDCCAROgAwIBAgIBAzAKBggqhkjOPQQDAjAYMRYwFAYDVQQDDA1mbGFna2l0
+IHRlc3RzMB4XDTIwMDEwMTAwMDAwMFoXDTIxMDEwMTAwMDAwMFowGDEWMBQGA1UE
+AwwNZmxhZ2tpdCB0ZXN0czBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABD1pwabC
+tRpiVz6RAakGevBnJ3jYn5/8f7hgj/8xo2XQZXGq3ablUn3TCJfq7WEsqf78W2Lf
+rPHIWZdX1efl+1mjTjBMMBoGA1UdEQQTMBGCCWxvY2FsaG9zdIcEfwAAATAPBgNV
+HRMBAf8EBTADAQH/MB0GA1UdDgQWBBRsTv3bVmfbVOqAf+tvFb6G4elycTAKBggq
+hkjOPQQDAgNHADBEAiBBJi36mj1/VuMtH4tuu4KdBPTc5M7gobGK9RQFVa8wEgIg
+XjaZMymSrjv4VDo2bShd97FyCiYdGpdAveyJLiQzNpA=
 -----END CERTIFICATE-----
 """

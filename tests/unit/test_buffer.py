@@ -23,7 +23,7 @@ def test_the_newest_events_are_lost_when_it_is_full_and_counted() -> None:
     kept = [buffer.append(metric(number)) for number in range(5)]
     assert kept == [True, True, True, False, False]
     assert buffer.head(10) == [metric(0), metric(1), metric(2)]
-    assert buffer.account() == (5, 0, {"overflow": 2}, 3)
+    assert buffer.account() == (5, 0, 0, {"overflow": 2}, 3)
 
 
 def test_events_leave_together_with_their_entry_in_the_account() -> None:
@@ -31,7 +31,7 @@ def test_events_leave_together_with_their_entry_in_the_account() -> None:
     for number in range(6):
         buffer.append(metric(number))
     buffer.settle(2, {"too_large": 1, "http_400": 1})
-    assert buffer.account() == (6, 2, {"too_large": 1, "http_400": 1}, 2)
+    assert buffer.account() == (6, 0, 2, {"too_large": 1, "http_400": 1}, 2)
     assert buffer.head(10) == [metric(4), metric(5)]
     assert buffer.account().balanced
 
@@ -41,7 +41,7 @@ def test_a_closed_buffer_refuses_and_counts_but_keeps_what_waits() -> None:
     buffer.append(metric(0))
     buffer.close()
     assert not buffer.append(metric(1))
-    assert buffer.account() == (2, 0, {"closed": 1}, 1)
+    assert buffer.account() == (2, 0, 0, {"closed": 1}, 1)
 
 
 def test_a_child_starts_with_nothing_on_its_account() -> None:
@@ -49,7 +49,7 @@ def test_a_child_starts_with_nothing_on_its_account() -> None:
     for number in range(5):
         buffer.append(metric(number))
     buffer.after_fork()
-    assert buffer.account() == (0, 0, {}, 0)
+    assert buffer.account() == (0, 0, 0, {}, 0)
     assert buffer.append(metric(0))
 
 
@@ -155,7 +155,7 @@ def test_recording_from_finalizers_that_interrupt_recording_loses_no_count() -> 
     finally:
         gc.set_threshold(*threshold)
     gc.collect()
-    assert buffer.account() == (20_000, 0, {"overflow": 19_000}, 1000)
+    assert buffer.account() == (20_000, 0, 0, {"overflow": 19_000}, 1000)
 
 
 def test_losing_an_event_while_one_is_being_lost_on_the_same_thread_deadlocks_nobody() -> None:

@@ -16,13 +16,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 from fakes import WALL_MS, FakeClock
 
-from flagkit.cli import logbook, main
-from flagkit.cli.logbook import Author, opened
+from flagkit.changes import Author, LogbookError, logbook, opened
+from flagkit.cli import main
 from flagkit.core.dates import parse_date_ms
 from flagkit.dialects import edits
 from flagkit.server.definitions import DefinitionsFile
@@ -343,7 +342,7 @@ def test_who_holds_the_file_for_long_is_not_waited_for(flags: Path) -> None:
     done(flags, "kill", "items")
     with open(logbook.history_of(flags)) as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(click.ClickException, match="somebody else is changing it; try again"):
+        with pytest.raises(LogbookError, match="somebody else is changing it; try again"):
             opened(str(flags), FakeClock()).__enter__()
 
 
@@ -361,7 +360,7 @@ class Numbers:
     def accepted(self) -> Numbered | None:
         return None
 
-    def accept(self, content: bytes) -> Numbered:
+    def accept(self, content: bytes, at_least: int = 1) -> Numbered:
         self.number += 1
         return Numbered("epoch", self.number, content)
 
@@ -380,7 +379,7 @@ def test_the_service_serves_a_change_at_its_second_look(flags: Path) -> None:
 OPERATOR = """
 import sys
 from decimal import Decimal
-from flagkit.cli.logbook import Author, opened
+from flagkit.changes import Author, opened
 from flagkit.dialects import edits
 file, flag = sys.argv[1:]
 for percent in range(1, 21):

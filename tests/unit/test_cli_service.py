@@ -168,6 +168,15 @@ def test_definitions_that_cannot_be_served_end_it_with_their_problems(tmp_path: 
     assert result.stderr.endswith(f"Error: {path}: no definitions that can be served\n")
 
 
+@pytest.mark.parametrize("text", [None, '{"schema": 2, "flags": {}}'])
+def test_a_first_start_that_cannot_work_leaves_nothing_behind(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "flags.json"
+    if text is not None:
+        path.write_text(text)
+    serve(str(path), "--db", str(tmp_path / "db"), "--port", "0")
+    assert [each for each in tmp_path.iterdir() if each != path] == []
+
+
 def test_a_host_that_others_reach_needs_keys(tmp_path: Path) -> None:
     result = serve(str(tmp_path / "flags.json"), "--host", "0.0.0.0")
     assert result.stderr.startswith("Error: read_keys: ")
@@ -183,3 +192,4 @@ def test_help_says_where_keys_belong() -> None:
     text = CliRunner().invoke(main, ["serve", "--help"]).output
     assert "FLAGKIT_READ_KEY" in text
     assert "FLAGKIT_WRITE_KEY" in text
+    assert "FLAGKIT_ADMIN_KEY" in text

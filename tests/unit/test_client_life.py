@@ -180,7 +180,7 @@ def test_after_the_end_questions_are_answered_and_events_are_counted_as_lost(mak
     client.track("event", "u")
     account = client.status.account
     assert account is not None
-    assert account == (4, 1, {"closed": 3}, 0)
+    assert account == (4, 0, 1, {"closed": 3}, 0)
     assert client.flush() == 0
     client.start()
     assert client.wait_ready(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,14 +23,16 @@ WHOLE = {
     "max_document_bytes": (1024, 1 << 30),
     "max_event_bytes": (256, 1_000_000),
     "max_age_s": (60, 31_536_000),
+    "max_spool_bytes": (64 * 1024, 1 << 40),
+    "max_spool_age_s": (60, 31_536_000),
 }
 RANGES = NUMBERS | WHOLE
 
 
 def test_every_setting_has_a_default_and_a_range() -> None:
     config = Config()
-    assert set(Config.__slots__) == {*RANGES, "environment"}
-    assert config.environment is None
+    assert set(Config.__slots__) == {*RANGES, "environment", "state_dir"}
+    assert (config.environment, config.state_dir) == (None, None)
     for name, (least, most) in RANGES.items():
         assert least <= getattr(config, name) <= most
 
@@ -61,6 +64,22 @@ def test_an_environment_is_a_name(environment: str) -> None:
 def test_anything_else_is_no_environment(environment: Any) -> None:
     with pytest.raises(ConfigError, match=r"^environment: got"):
         Config(environment=environment)
+
+
+@pytest.mark.parametrize("path", ["state", "/var/lib/app", "/tmp/ü \udcff", Path("state")])
+def test_a_state_directory_is_a_path(path: Any) -> None:
+    assert Config(state_dir=path).state_dir == path
+
+
+class Pathless:
+    def __fspath__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "\ud800", 7, True, b"state", ["state"], Pathless(), Path])
+def test_anything_else_is_no_state_directory(path: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^state_dir: got"):
+        Config(state_dir=path)
 
 
 def test_a_config_is_frozen_and_shows_itself() -> None:

@@ -13,6 +13,7 @@ from flagkit.context import Context
 from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Reason
 from flagkit.dialects import native
+from flagkit.dialects.native_changes import follow
 from flagkit.errors import DefinitionsError
 from flagkit.runtime.current import Current
 
@@ -28,7 +29,15 @@ class Watched:
         self.clock = FakeClock()
         self.published: list[Snapshot] = []
         config = Config(**{"poll_interval_s": 30, **settings})
-        self.current = Current(native.parse, self.published.append, config, self.clock, observe=True, fixed=fixed)
+        self.current = Current(
+            native.parse,
+            lambda new, _: self.published.append(new),
+            config,
+            self.clock,
+            observe=True,
+            fixed=fixed,
+            follow=follow,
+        )
 
     def load(self, flags: Json, **head: Any) -> None:
         """A document arrives, as the poller has it arrive."""
@@ -239,6 +248,16 @@ def test_the_servers_clock_is_the_one_that_counts(watched: Watched) -> None:
     assert on(watched) == set()
     watched.clock.set_wall(WALL_MS + 10**9)
     assert on(watched) == set(), "and the machine's does not"
+
+
+def test_a_confirmation_that_tells_no_time_lets_the_servers_clock_run_on(watched: Watched) -> None:
+    watched.current.install(document(RAMP))
+    watched.current.confirm(WALL_MS + 100_000)
+    for _ in range(3):
+        watched.clock.advance(10)
+        watched.clock.set_wall(WALL_MS)
+        watched.current.confirm(None)
+    assert on(watched) == {"ramp", "later"}
 
 
 def test_ramps_of_definitions_that_cannot_change_go_on() -> None:

@@ -17,7 +17,7 @@ def test_a_crowd_is_sent_at_once_in_batches_and_fewer_wait() -> None:
     assert rig.sizes == [10, 10, 5]
     rig.track(9)
     rig.run(1)
-    assert rig.buffer.account() == (34, 25, {}, 9)
+    assert rig.buffer.account() == (34, 0, 25, {}, 9)
 
 
 def test_every_crowd_wakes_the_worker_but_not_while_it_waits_for_the_collector() -> None:
@@ -75,7 +75,7 @@ def test_a_batch_is_sent_again_as_it_was_until_the_collector_has_it() -> None:
     rig.run(60)
     first = rig.sink.batches[0]
     assert rig.sink.batches[:4] == [first] * 4
-    assert rig.buffer.account() == (20, 20, {}, 0)
+    assert rig.buffer.account() == (20, 0, 20, {}, 0)
     assert len(rig.sink.stored) == 20
 
 
@@ -90,7 +90,7 @@ def test_an_answer_lost_on_its_way_stores_nothing_twice() -> None:
     rig.track(7)
     rig.run(20)
     assert len({batch.id for batch in rig.sink.batches}) == 1
-    assert rig.buffer.account() == (7, 7, {}, 0)
+    assert rig.buffer.account() == (7, 0, 7, {}, 0)
     assert len(rig.sink.stored) == 7
 
 
@@ -112,7 +112,7 @@ def test_a_wrong_key_slows_delivery_down_and_loses_nothing() -> None:
     assert rig.sizes == [10]
     assert rig.delivery.state.state == "auth_failed"
     rig.run(180)
-    assert rig.buffer.account() == (10, 10, {}, 0)
+    assert rig.buffer.account() == (10, 0, 10, {}, 0)
     assert rig.delivery.state.state == "ok"
 
 
@@ -134,14 +134,14 @@ def test_losses_are_counted_by_reason_and_told_with_the_next_batch_that_arrives(
     rig.run(30)
     rig.run(30)
     assert rig.sink.dropped == {"overflow": 5}, "each loss once"
-    assert rig.buffer.account() == (25, 20, {"overflow": 5}, 0)
+    assert rig.buffer.account() == (25, 0, 20, {"overflow": 5}, 0)
 
 
 def test_a_refused_batch_is_lost_for_its_reason_and_its_report_is_not() -> None:
     rig = Rig(Rejected("http_400"), max_pending=10)
     rig.track(11)
     rig.run(10)
-    assert rig.buffer.account() == (11, 0, {"overflow": 1, "http_400": 10}, 0)
+    assert rig.buffer.account() == (11, 0, 0, {"overflow": 1, "http_400": 10}, 0)
     assert rig.delivery.state.state == "rejected"
     rig.track(1)
     rig.run(10)
@@ -153,7 +153,7 @@ def test_events_a_collector_refuses_one_by_one_are_lost_for_its_reasons() -> Non
     rig = Rig(Delivered({"malformed": 2, "too_old": 1}))
     rig.track(10)
     rig.run(1)
-    assert rig.buffer.account() == (10, 7, {"malformed": 2, "too_old": 1}, 0)
+    assert rig.buffer.account() == (10, 0, 7, {"malformed": 2, "too_old": 1}, 0)
 
 
 @pytest.mark.parametrize("answer", [Delivered({"odd": 99}), Delivered({"a": 7, "b": 7}), Delivered({"negative": -4})])
@@ -174,7 +174,7 @@ def test_an_event_that_cannot_be_encoded_costs_itself_only_and_is_heard_of(caplo
     rig.buffer.append((decision(), b"\xff", WALL_MS))  # type: ignore[arg-type]
     rig.track(4)
     rig.run(1)
-    assert rig.buffer.account() == (10, 8, {"unencodable": 2}, 0)
+    assert rig.buffer.account() == (10, 0, 8, {"unencodable": 2}, 0)
     assert [record.getMessage() for record in caplog.records] == ["events: unencodable: TypeError"]
 
 
@@ -184,7 +184,7 @@ def test_an_event_over_the_limit_costs_itself_only() -> None:
     rig.buffer.append('"' + "x" * 255 + '"')
     rig.track(5)
     rig.run(1)
-    assert rig.buffer.account() == (10, 9, {"too_large": 1}, 0)
+    assert rig.buffer.account() == (10, 0, 9, {"too_large": 1}, 0)
 
 
 def test_nothing_is_sent_when_no_event_of_a_batch_can_be() -> None:
@@ -194,7 +194,7 @@ def test_nothing_is_sent_when_no_event_of_a_batch_can_be() -> None:
     rig.track(1)
     rig.run(10)
     assert rig.sizes == [1]
-    assert rig.buffer.account() == (11, 1, {"unencodable": 10}, 0)
+    assert rig.buffer.account() == (11, 0, 1, {"unencodable": 10}, 0)
 
 
 def test_large_events_make_small_batches() -> None:
@@ -203,7 +203,7 @@ def test_large_events_make_small_batches() -> None:
         rig.buffer.append(json.dumps({"id": str(number), "x": "x" * 200_000}))
     rig.run(10)
     assert rig.sizes == [2] * 5
-    assert rig.buffer.account() == (10, 10, {}, 0)
+    assert rig.buffer.account() == (10, 0, 10, {}, 0)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_sink_that_raises_or_answers_nonsense_is_contained_and_asked_again(
     rig.track(10)
     with caplog.at_level(logging.INFO, "flagkit"):
         rig.run(30)
-    assert rig.buffer.account() == (10, 10, {}, 0)
+    assert rig.buffer.account() == (10, 0, 10, {}, 0)
     assert len({batch.id for batch in rig.sink.batches}) == 1
     assert (rig.delivery.state.last_error or "").startswith("sink_error: ")
     assert "secret" not in (rig.delivery.state.last_error or "")
@@ -235,7 +235,7 @@ def test_a_child_forgets_the_batch_its_parent_was_sending() -> None:
     assert rig.delivery.flush(5) == 0
     assert rig.sizes == [10, 1]
     assert rig.sink.batches[1].id != parents
-    assert rig.buffer.account() == (1, 1, {}, 0)
+    assert rig.buffer.account() == (1, 0, 1, {}, 0)
 
 
 def test_a_new_window_is_noticed_during_an_outage() -> None:

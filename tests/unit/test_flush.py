@@ -88,7 +88,7 @@ def test_one_thread_at_a_time_drives_the_sink() -> None:
     go_on.set()
     stepping.join()
     assert rig.sizes == [10]
-    assert rig.buffer.account() == (10, 10, {}, 0)
+    assert rig.buffer.account() == (10, 0, 10, {}, 0)
 
 
 def test_close_flushes_and_refuses_what_comes_later() -> None:
@@ -99,14 +99,14 @@ def test_close_flushes_and_refuses_what_comes_later() -> None:
     assert rig.delivery.flush(5) == 0
     assert rig.delivery.step() == 5
     assert rig.sink.closed
-    assert rig.buffer.account() == (5, 3, {"closed": 2}, 0)
+    assert rig.buffer.account() == (5, 0, 3, {"closed": 2}, 0)
 
 
 def test_close_with_a_dead_collector_returns_in_time_and_tells_what_is_left() -> None:
     rig = Rig(*[Retry("refused")] * 50)
     rig.track(3)
     assert rig.delivery.close(5) == 3
-    assert rig.buffer.account() == (3, 0, {}, 3)
+    assert rig.buffer.account() == (3, 0, 0, {}, 3)
 
 
 def test_what_a_flush_delivered_ends_the_workers_long_pause() -> None:

@@ -24,15 +24,15 @@ FLOORS = (
     {"core", "http", "disk"},
     {"dialects", "sources", "sinks"},
     {"runtime", "production", "changes"},
-    {"client", "flags", "default"},
+    {"arguments", "client", "flags", "default"},
     {"integrations", "testing", "server"},
     {"cli", "pytest_plugin", "__init__", "__main__"},
 )
 #: Neighbours on one floor that may be imported all the same. Nothing on the ground floor is above the rest of it.
 NEIGHBOURS = {
     **dict.fromkeys(FLOORS[0], FLOORS[0]),
-    "client": {"flags"},
-    "default": {"client", "flags"},
+    "client": {"arguments", "flags"},
+    "default": {"arguments", "client", "flags"},
     "cli": {"__init__"},
     "__main__": {"cli"},
     "pytest_plugin": {"__init__"},

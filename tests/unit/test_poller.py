@@ -19,11 +19,23 @@ class Client:
     def __init__(self) -> None:
         self.installed: list[bytes] = []
         self.confirmed: list[int | None] = []
+        self.generation = 0
+        self.validator: str | None = None
+        self.whole = True
+        self.recalled = False
 
-    def install(self, data: bytes) -> None:
+    def recall(self, data: bytes, validator: str | None, age_s: float) -> None:
+        raise NotImplementedError
+
+    def install(self, data: bytes, validator: str | None, since: int) -> bool:
         if data.startswith(b"bad"):
             raise REFUSED
+        if data.startswith(b"old") or since != self.generation:
+            return False
         self.installed.append(data)
+        self.validator = validator
+        self.generation += 1
+        return True
 
     def confirm(self, server_ms: int | None) -> None:
         self.confirmed.append(server_ms)
@@ -35,7 +47,7 @@ def polling(
     source, client, clock = ScriptedSource(*script), Client(), FakeClock()
     config = Config(poll_interval_s=interval_s)
     return (
-        Poller(source, client.install, client.confirm, config, clock, FixedRandom(chance)),
+        Poller(source, client, config, clock, FixedRandom(chance)),
         source,
         client,
         clock,
@@ -91,7 +103,7 @@ def test_a_forked_child_keeps_the_document_but_not_the_parents_rhythm() -> None:
 def test_a_failed_fetch_takes_nothing_away_and_is_tried_again_sooner_or_later() -> None:
     poller, source, client, _ = polling(Fetched(b"one", "v1"), unavailable(), NotModified(), chance=0.5)
     poller.step()
-    assert poller.step() == 10  # 0.5 * 10 * 2
+    assert poller.step() == 12.5  # half way from 5 to 20
     assert client.confirmed == [None]
     assert poller.state.state == "failing"
     assert poller.state.last_error == "http_503: the server answered 503"
@@ -232,3 +244,83 @@ def test_an_outage_that_changes_its_face_is_a_new_warning_once(caplog: pytest.Lo
         "source scripted: failing: http_503: the server answered 503",
         "source scripted: auth_failed (2 times in a row): http_401: the key is not accepted",
     ]
+
+
+# -- beside a stream
+
+
+def test_a_hurried_poll_comes_at_a_random_time_within_the_limit() -> None:
+    poller, source, _, clock = polling(Fetched(b"one", "v1"), NotModified(), chance=0.25)
+    poller.step()
+    poller.hurry(0.4)
+    assert poller.step() == pytest.approx(0.1)
+    assert len(source.asked) == 1
+    clock.advance(0.1)
+    assert poller.step() > 9, "and the one after it at the interval"
+    assert source.asked == [None, "v1"]
+
+
+def test_of_several_in_a_hurry_the_first_one_counts() -> None:
+    poller, source, _, clock = polling(Fetched(b"one", "v1"), NotModified())
+    poller.step()
+    poller.hurry(2)
+    clock.advance(0.5)
+    poller.hurry(60)
+    assert poller.step() == pytest.approx(0.5)
+    clock.advance(0.5)
+    poller.step()
+    poller.step()
+    assert len(source.asked) == 3, "nobody is in a hurry any more, so a step is a poll"
+
+
+def test_a_server_that_asked_to_be_left_alone_is_left_alone_by_those_in_a_hurry_too() -> None:
+    poller, source, _, clock = polling(Fetched(b"one", "v1"), unavailable(retry_after_s=120), NotModified(), chance=0)
+    poller.step()
+    assert poller.step() == 120
+    clock.advance(20)
+    poller.hurry(1)
+    assert poller.step() == pytest.approx(100)
+    assert len(source.asked) == 2
+
+
+def test_a_forked_child_is_in_no_hurry() -> None:
+    poller, *_ = polling(Fetched(b"one", "v1"), NotModified())
+    poller.step()
+    poller.hurry(0.4)
+    poller.after_fork()
+    assert poller.step() == 5
+
+
+def test_a_document_that_is_not_taken_is_no_failure_and_no_confirmation() -> None:
+    poller, source, client, clock = polling(Fetched(b"one", "v1"), Fetched(b"old", "v0"), NotModified())
+    poller.step()
+    confirmed_s = poller.confirmed_s
+    clock.advance(10)
+    assert poller.step() == 10
+    assert (poller.state.state, poller.confirmed_s) == ("ok", confirmed_s)
+    assert client.confirmed == [None]
+    poller.step()
+    assert source.asked == [None, "v1", "v1"]
+
+
+def test_an_answer_says_nothing_of_definitions_that_came_into_use_meanwhile() -> None:
+    poller, source, client, _ = polling(Fetched(b"one", "v1"))
+    poller.step()
+
+    def streamed(*_: object, **__: object) -> NotModified:
+        client.generation += 1
+        client.validator = "v2"
+        return NotModified()
+
+    source.fetch = streamed
+    poller.step()
+    assert len(client.confirmed) == 1
+    assert poller.state.state == "ok"
+
+
+def test_what_was_streamed_is_asked_about_by_its_own_name() -> None:
+    poller, source, client, _ = polling(Fetched(b"one", "v1"), NotModified())
+    poller.step()
+    client.validator, client.whole = "v2", False
+    poller.step()
+    assert source.asked == [None, "v2"]

@@ -89,14 +89,14 @@ if child:
     app.expose("parent", 50)
     join(child)
     assert app.delivery.flush(5) == 0
-    assert app.buffer.account() == (75, 75, {}, 0)
+    assert app.buffer.account() == (75, 0, 75, {}, 0)
 else:
-    assert app.buffer.account() == (0, 0, {}, 0)
+    assert app.buffer.account() == (0, 0, 0, {}, 0)
     assert not app.worker.running
     app.expose("child", 50)
     assert app.worker.running
     assert app.delivery.flush(5) == 0
-    assert app.buffer.account() == (50, 50, {}, 0)
+    assert app.buffer.account() == (50, 0, 50, {}, 0)
     os._exit(0)
 """,
         out,

@@ -36,7 +36,7 @@ def test_an_event_that_a_collector_refuses_is_lost_alone(poison: int) -> None:
     rig = refusing(poison, batch_size=100)
     rig.track(100)
     rig.run(0)
-    assert rig.buffer.account() == (100, 99, {"http_400": 1}, 0)
+    assert rig.buffer.account() == (100, 0, 99, {"http_400": 1}, 0)
     assert arrived(rig) == [number for number in range(100) if number != poison]
 
 
@@ -62,7 +62,7 @@ def test_several_bad_events_in_a_batch_are_found_one_by_one() -> None:
     rig = refusing(3, 4, 17, 50, 99, batch_size=100)
     rig.track(250)
     rig.run(30)
-    assert rig.buffer.account() == (250, 245, {"http_400": 5}, 0)
+    assert rig.buffer.account() == (250, 0, 245, {"http_400": 5}, 0)
     assert len(arrived(rig)) == 245
 
 
@@ -81,7 +81,7 @@ def test_a_smaller_batch_that_fails_is_sent_again_as_it_was() -> None:
     rig.run(30)
     assert rig.sizes[:4] == [10, 5, 5, 5]
     assert rig.sink.batches[1] == rig.sink.batches[2] == rig.sink.batches[3]
-    assert rig.buffer.account() == (10, 10, {}, 0)
+    assert rig.buffer.account() == (10, 0, 10, {}, 0)
 
 
 def test_events_that_cannot_be_encoded_do_not_hide_the_one_that_is_refused() -> None:
@@ -89,7 +89,7 @@ def test_events_that_cannot_be_encoded_do_not_hide_the_one_that_is_refused() -> 
     for number in range(10):
         rig.buffer.append(Hopeless() if number in (0, 1, 4, 6, 9) else metric(number))  # type: ignore[arg-type]
     rig.run(0)
-    assert rig.buffer.account() == (10, 4, {"unencodable": 5, "http_400": 1}, 0)
+    assert rig.buffer.account() == (10, 0, 4, {"unencodable": 5, "http_400": 1}, 0)
     assert arrived(rig) == [2, 3, 7, 8]
 
 
@@ -99,7 +99,7 @@ def test_events_that_cannot_be_encoded_cost_no_request() -> None:
         rig.buffer.append(Hopeless() if number < 8 else metric(number))  # type: ignore[arg-type]
     rig.run(0)
     assert rig.sizes == [2, 1, 1]
-    assert rig.buffer.account() == (10, 1, {"unencodable": 8, "http_400": 1}, 0)
+    assert rig.buffer.account() == (10, 0, 1, {"unencodable": 8, "http_400": 1}, 0)
 
 
 def test_flush_finds_the_bad_event_too() -> None:
@@ -107,7 +107,7 @@ def test_flush_finds_the_bad_event_too() -> None:
     rig.track(25)
     assert rig.delivery.flush(5) == 0
     assert rig.clock.waits == []
-    assert rig.buffer.account() == (25, 24, {"http_400": 1}, 0)
+    assert rig.buffer.account() == (25, 0, 24, {"http_400": 1}, 0)
 
 
 def test_a_child_does_not_suspect_the_events_its_parent_did() -> None:
@@ -157,7 +157,7 @@ def test_a_batch_that_is_too_large_arrives_in_smaller_ones() -> None:
     rig = refusing(most_bytes=1000, batch_size=100)
     rig.track(100)
     rig.run(0)
-    assert rig.buffer.account() == (100, 100, {}, 0)
+    assert rig.buffer.account() == (100, 0, 100, {}, 0)
     assert arrived(rig) == list(range(100))
 
 
@@ -198,7 +198,7 @@ def test_an_event_that_is_too_large_by_itself_is_lost_alone_and_makes_no_batch_s
     rig.buffer.append(json.dumps({"id": "f" * 32, "type": "metric", "x": "x" * 6000}))
     rig.track(72)
     rig.run(0)
-    assert rig.buffer.account() == (80, 79, {"too_large": 1}, 0)
+    assert rig.buffer.account() == (80, 0, 79, {"too_large": 1}, 0)
     assert arrived(rig) == list(range(79))
     assert max(rig.sizes[-3:]) == 20
 
@@ -239,7 +239,7 @@ def test_of_200_events_a_real_collector_gets_199_when_it_refuses_one() -> None:
         for number in range(200):
             sender.track("paid", f"user-{number}", value=number)
         assert sender.flush(10) == 0
-        assert sender.status.account == (200, 199, {"http_400": 1}, 0)
+        assert sender.status.account == (200, 0, 199, {"http_400": 1}, 0)
     assert Counter(stored) == Counter(f"user-{number}" for number in range(200) if number != 57)
     assert {call.headers["idempotency-key"] for call in server.calls} == {
         json.loads(gzip.decompress(call.body))["batch_id"] for call in server.calls
@@ -252,6 +252,6 @@ def test_of_200_events_a_real_collector_gets_all_though_it_takes_small_batches_o
         for number in range(1000, 1200):
             sender.track("paid", f"user-{number}", value=number)
         assert sender.flush(10) == 0
-        assert sender.status.account == (200, 200, {}, 0)
+        assert sender.status.account == (200, 0, 200, {}, 0)
     assert stored == [f"user-{number}" for number in range(1000, 1200)]
     assert any(len(gzip.decompress(call.body)) > 8000 for call in server.calls)

@@ -5,96 +5,19 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 from server_events import HOUR_MS, NOW_MS, batch, exposure, metric
+from sites import DEFINITIONS, READ, WRITE, Site, StillClock
 
 from flagkit.errors import ConfigError, DefinitionsError
-from flagkit.server.app import app_for, build_app
+from flagkit.server.app import build_app
 from flagkit.server.config import ServerConfig
 from flagkit.server.intake import MAX_WIRE_BYTES
 from flagkit.server.service import Service
-
-READ, WRITE = {"Authorization": "Bearer read-key"}, {"Authorization": "Bearer write-key"}
-DEFINITIONS = {"schema": 1, "environment": "production", "flags": {"checkout": {}, "search": {"default": "on"}}}
-
-
-class Answer(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-class StillClock:
-    """Time that does not pass: the definitions are looked at when a test says so."""
-
-    def monotonic_s(self) -> float:
-        return 0.0
-
-    def wall_ms(self) -> int:
-        return NOW_MS
-
-    def wait(self, event: threading.Event, timeout_s: float) -> bool:
-        return event.wait()
-
-
-class Site:
-    """A service and its application, called as a server would call it."""
-
-    def __init__(self, directory: Path, **settings: Any) -> None:
-        self.path = directory / "flags.json"
-        self.path.write_text(json.dumps(DEFINITIONS))
-        keys = {"read_keys": ("read-key",), "write_keys": ("write-key",)}
-        self.config = ServerConfig(self.path, directory / "flagkit.db", **{**keys, **settings})
-        self.service = Service(self.config, StillClock())
-        self.app = app_for(self.service)
-
-    def get(self, path: str, headers: dict[str, str] | None = None) -> Answer:
-        return self.call("GET", path, headers or {}, [b""])
-
-    def post(self, *chunks: bytes, headers: dict[str, str] | None = None) -> Answer:
-        return self.call("POST", "/v1/events", {**WRITE, **(headers or {})}, list(chunks) or [b""])
-
-    def call(self, method: str, target: str, headers: dict[str, str], chunks: list[bytes | None]) -> Answer:
-        path, _, query = target.partition("?")
-        scope = {
-            "type": "http",
-            "method": method,
-            "path": path,
-            "query_string": query.encode(),
-            "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
-        }
-        sent: list[dict[str, Any]] = []
-        left = list(chunks)
-
-        async def receive() -> dict[str, Any]:
-            chunk = left.pop(0)
-            if chunk is None:
-                return {"type": "http.disconnect"}
-            return {"type": "http.request", "body": chunk, "more_body": bool(left)}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        asyncio.run(self.app(scope, receive, send))
-        self.unread = len(left)
-        answered = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        return Answer(sent[0]["status"], answered, b"".join(message["body"] for message in sent[1:]))
-
-    def edit(self, text: str) -> None:
-        self.path.write_text(text)
-        os.utime(self.path, ns=(1, 1))
-        self.service.definitions.look()
-        self.service.definitions.look()
 
 
 @pytest.fixture
@@ -339,8 +262,8 @@ def test_a_service_that_cannot_start_leaves_no_thread(tmp_path):
     with pytest.raises(DefinitionsError):
         site.service.start()
     assert "flagkit-writer" not in {thread.name for thread in threading.enumerate()}
+    assert list(tmp_path.iterdir()) == [site.path]
     site.path.write_text(json.dumps(DEFINITIONS))
-    site.config.db.unlink()
     site.config.db.mkdir()
     with pytest.raises(ConfigError):
         Service(site.config, StillClock()).start()

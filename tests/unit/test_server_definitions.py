@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from flagkit.dialects import native
+from flagkit.dialects.native_envelope import one_flag_a_line
 from flagkit.errors import DefinitionsError
-from flagkit.server.definitions import DefinitionsFile, one_flag_a_line
+from flagkit.server.definitions import DefinitionsFile
 from flagkit.server.store import Numbered, Store
 
 GOOD = {"schema": 1, "environment": "production", "flags": {"a": {}, "b": {"default": "on"}}}
@@ -289,10 +290,10 @@ def test_watching_goes_on_after_a_failure_and_the_edit_is_taken_when_it_is_over(
     accept = desk.store.accept
     failing = True
 
-    def accept_unless_failing(content: bytes) -> Numbered:
+    def accept_unless_failing(content: bytes, at_least: int) -> Numbered:
         if failing:
             raise sqlite3.OperationalError("disk full")
-        return accept(content)
+        return accept(content, at_least)
 
     def recover() -> None:
         nonlocal failing

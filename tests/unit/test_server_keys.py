@@ -47,6 +47,8 @@ def test_loopback_needs_no_keys(tmp_path, host):
         ({"write_keys": ("é" * 20,)}, "write_keys"),
         ({"read_keys": ("k" * 257,)}, "read_keys"),
         ({"read_keys": SECRET}, "read_keys"),
+        ({"admin_keys": SECRET}, "admin_keys"),
+        ({"admin_keys": ("two words",)}, "admin_keys"),
         ({"read_keys": (SECRET.encode(),)}, "read_keys"),
     ],
 )
@@ -58,24 +60,31 @@ def test_a_wrong_setting_is_named_and_a_key_is_not_shown(tmp_path, settings, fie
 
 
 def test_no_key_is_in_the_text_of_a_config_or_of_keys(tmp_path):
-    settings = config(tmp_path, read_keys=(SECRET,), write_keys=(SECRET,))
+    settings = config(tmp_path, read_keys=(SECRET,), write_keys=(SECRET,), admin_keys=(SECRET,))
     assert SECRET not in repr(settings)
     assert SECRET not in repr(keys_for(settings))
 
 
 def test_each_key_opens_its_own_door():
-    keys = Keys(["reader", "both"], ["writer", "both"])
-    assert [keys.may_read(f"Bearer {key}") for key in ("reader", "both", "writer")] == [True, True, False]
-    assert [keys.may_write(f"Bearer {key}") for key in ("reader", "both", "writer")] == [False, True, True]
+    keys = Keys(["reader", "both"], ["writer", "both"], ["admin"])
+    asked = {key: f"Bearer {key}" for key in ("reader", "both", "writer", "admin", "stranger")}
+    assert [keys.may_read(header) for header in asked.values()] == [True, True, False, True, False]
+    assert [keys.may_write(header) for header in asked.values()] == [False, True, True, False, False]
+    assert [keys.may_change(header) for header in asked.values()] == [False, False, False, True, False]
+    assert {key: keys.may(header) for key, header in asked.items()} == {
+        "reader": ("read",),
+        "both": ("read", "write"),
+        "writer": ("write",),
+        "admin": ("read", "change"),
+        "stranger": (),
+    }
 
 
 @pytest.mark.parametrize(
     "header", [None, "", "Bearer", "Bearer ", "reader", "Basic reader", "Bearer reader2", "Bearer \udcff"]
 )
 def test_anything_but_the_right_key_opens_nothing(header):
-    keys = Keys(["reader"], ["reader"])
-    assert not keys.may_read(header)
-    assert not keys.may_write(header)
+    assert Keys(["reader"], ["reader"], ["reader"]).may(header) == ()
 
 
 def test_generated_keys_are_kept_for_their_owner_only_and_used_again(tmp_path):
@@ -91,6 +100,29 @@ def test_generated_keys_are_kept_for_their_owner_only_and_used_again(tmp_path):
         assert not keys.may_write(f"Bearer {generated['read']}")
         assert keys.may_read(f"Bearer {generated['client']}")
         assert keys.may_write(f"Bearer {generated['client']}")
+        assert keys.may_change(f"Bearer {generated['admin']}")
+        assert not keys.may_change(f"Bearer {generated['client']}")
+
+
+def test_a_keys_file_from_before_there_were_admin_keys_gets_one(tmp_path):
+    settings = config(tmp_path)
+    keys_for(settings)
+    old = json.loads(settings.keys_path.read_text())
+    del old["admin"]
+    settings.keys_path.write_text(json.dumps(old))
+    assert keys_for(settings).may_read(f"Bearer {old['read']}")
+    new = json.loads(settings.keys_path.read_text())
+    assert {role: new[role] for role in old} == old
+    assert keys_for(settings).may_change(f"Bearer {new['admin']}")
+    assert settings.keys_path.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flagkit.db.keys.json"]
+
+
+def test_who_gives_both_other_keys_gives_the_admin_key_too_or_there_is_none(tmp_path):
+    given = {"read_keys": ("r",), "write_keys": ("w",), "host": "0.0.0.0"}
+    assert not keys_for(config(tmp_path, **given)).may_change("Bearer ")
+    assert keys_for(config(tmp_path, **given, admin_keys=("a",))).may_change("Bearer a")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_given_key_is_used_and_only_the_missing_one_generated(tmp_path):

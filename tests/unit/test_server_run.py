@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,27 @@ def test_connections_send_at_once_so_that_no_answer_waits_for_an_acknowledgement
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="not on this system")
+def test_a_peer_that_takes_nothing_is_not_held_for_ever():
+    with listen(config()) as listener, socket.create_connection(listener.getsockname()) as _:
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+
+
+def test_a_service_takes_the_descriptors_it_may_have():
+    program = (
+        "import resource; from flagkit.server import run\n"
+        "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))\n"
+        "run._allow_files()\n"
+        "print(*resource.getrlimit(resource.RLIMIT_NOFILE), hard)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    soft, hard, allowed = map(int, ran.stdout.split())
+    assert (soft, hard) == (allowed if 0 < allowed < 65_536 else 65_536, allowed)
 
 
 def test_port_0_takes_a_free_one():

@@ -41,6 +41,7 @@ def test_nothing_stored_is_an_empty_summary(store):
         "stored": {"exposures": 0, "metrics": 0},
         "received": {"batches": 0, "deliveries": 0, "events": 0, "accepted": 0, "duplicates": 0},
         "dropped": {},
+        "changes": [],
     }
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 import responses
 from loopback import Call, refusing, serving
+from redises import needs_redis, redis_server
 
 from flagkit.errors import ConfigError, FetchError
-from flagkit.sources import Fetched, File, Http, NotModified, Source, Static
+from flagkit.sources import Cached, Fetched, File, Http, NotModified, Redis, Source, Static
 
 DOCUMENT = b'{"schema": 1, "flags": {}}'
 JSON = {"Content-Type": "application/json"}
@@ -79,11 +80,38 @@ def static_stage(_: Path) -> Iterator[Stage]:
     yield Stage(Static(DOCUMENT), lambda _: None)
 
 
+@contextmanager
+def cached_stage(directory: Path) -> Iterator[Stage]:
+    with http_stage(directory) as inner:
+        yield Stage(Cached(inner.source, directory / "state"), inner.serve)
+
+
+@contextmanager
+def redis_stage(_: Path) -> Iterator[Stage]:
+    with redis_server("--requirepass", KEY) as server:
+        source = Redis(f"redis://:{KEY}@127.0.0.1:{server.port}")
+        client = source.client(5)
+
+        def put(data: bytes | None) -> None:
+            client.delete(source.key) if data is None else client.set(source.key, data)
+
+        put(DOCUMENT)
+        yield Stage(source, put)
+        source.close()
+        client.close()
+
+
 #: For the parts of the contract that need a document somebody can touch.
-changing = pytest.mark.parametrize("stage", [http_stage, file_stage], ids=["http", "file"], indirect=True)
+CHANGING = [
+    pytest.param(http_stage, id="http"),
+    pytest.param(file_stage, id="file"),
+    pytest.param(cached_stage, id="cached"),
+    pytest.param(redis_stage, id="redis", marks=needs_redis),
+]
+changing = pytest.mark.parametrize("stage", CHANGING, indirect=True)
 
 
-@pytest.fixture(params=[http_stage, file_stage, static_stage], ids=["http", "file", "static"])
+@pytest.fixture(params=[*CHANGING, pytest.param(static_stage, id="static")])
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     with request.param(tmp_path) as ready:
         yield ready

@@ -1,7 +1,8 @@
 """A definitions file, changed under a lock, and the history of its changes beside it: ``FILE.history.jsonl``.
 
 The history is one JSON object a line, only ever appended to; it is also what is locked, because the definitions file
-is replaced with every change. It knows no command and does not judge an edit. Called by ``changes``.
+is replaced with every change. It knows no order and does not judge an edit. Called by the commands that change a file,
+and by the service for the file it serves.
 """
 
 from __future__ import annotations
@@ -14,55 +15,28 @@ import os
 import stat
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-import click
-
-from flagkit.cli import documents
-from flagkit.cli.text import plain
+from flagkit.changes.history import Author, Change, History, history_from
 from flagkit.clock import Clock, SystemClock
 from flagkit.dialects.edits import Edit
+from flagkit.errors import FlagkitError
 
 _PATIENCE_S: Final = 10.0
 _LOOK_EVERY_S: Final = 0.02
+_MAX_BYTES: Final = 1 << 30
 
 
-class Author(NamedTuple):
-    """Who makes a change, why, and with which command."""
-
-    by: str
-    reason: str
-    command: str
+class LogbookError(FlagkitError):
+    """The file or its history cannot be read or written; the message names it and says why."""
 
 
-class Change(NamedTuple):
-    """One line of the history. ``before`` and ``after`` are the flag as written, ``document_*`` SHA-256 of the file."""
-
-    number: int
-    time: str
-    by: str
-    reason: str
-    command: str
-    flag: str
-    summary: str
-    before: str
-    after: str
-    document_before: str
-    document_after: str
-
-
-class History(NamedTuple):
-    """The changes, oldest first, and how many lines could not be read (a crash can leave half a line)."""
-
-    changes: tuple[Change, ...]
-    unread: int
-
-    def of(self, flag: str) -> tuple[Change, ...]:
-        return tuple(change for change in self.changes if change.flag == flag)
+class Busy(LogbookError):
+    """Somebody else has been changing the file for ten seconds; try again."""
 
 
 class Logbook:
@@ -73,13 +47,19 @@ class Logbook:
         self._log = log
         self._clock = clock
         log.seek(0)
-        self.history = _read(log.read())
-        data = documents.read(str(path))
+        self.history = history_from(log.read())
+        data = path.read_bytes()
         self._digest = sha256(data).hexdigest()
         try:
             self.text = data.decode()
         except UnicodeDecodeError as error:
-            raise click.ClickException(plain(f"{path}: not UTF-8 at byte {error.start}")) from None
+            raise LogbookError(f"{path}: not UTF-8 at byte {error.start}") from None
+
+    def made(self, request: str) -> Change | None:
+        """The change made under this request id. One that a crash left in the history alone was not made."""
+        found = self.history.requested(request)
+        undone = found is not None and found == self.history.changes[-1] and self._digest == found.document_before
+        return None if undone else found
 
     def enter(self, edit: Edit, author: Author) -> Change:
         """Write the edited document and its line of history; both are on disk when this returns. Raises: OSError."""
@@ -96,6 +76,7 @@ class Logbook:
             after=edit.after,
             document_before=self._digest,
             document_after=sha256(data).hexdigest(),
+            request=author.request,
         )
         draft = _draft(self._path, data)
         try:
@@ -114,7 +95,7 @@ class Logbook:
         end = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(end - 1, 0))
         torn = self._log.read(1) not in (b"", b"\n")
-        line = b"\n" * torn + json.dumps(change._asdict()).encode() + b"\n"
+        line = b"\n" * torn + json.dumps(change.record()).encode() + b"\n"
         try:
             while line:
                 line = line[self._log.write(line) or 0 :]
@@ -126,17 +107,19 @@ class Logbook:
 
 
 @contextlib.contextmanager
-def opened(file: str, clock: Clock | None = None) -> Iterator[Logbook]:
+def opened(file: str | Path, clock: Clock | None = None) -> Iterator[Logbook]:
     """The logbook of ``file``, which nobody else can change through one meanwhile. Symbolic links are followed.
 
-    Raises: ClickException when the file cannot be read or written, or somebody else holds it for ten seconds.
+    Raises: LogbookError when the file cannot be read or written, Busy when somebody else holds it for ten seconds.
     """
     clock = clock or SystemClock()
     path = Path(os.path.realpath(file))
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise click.ClickException(plain(f"{file}: not a regular file"))
+            raise LogbookError(f"{file}: not a regular file")
+        if status.st_size > _MAX_BYTES:
+            raise LogbookError(f"{file}: larger than 1 GiB")
         # Unbuffered: what a failed write left in a buffer would be written at the close.
         with open(history_of(path), "a+b", buffering=0) as log:
             _lock(log, clock, file)
@@ -145,7 +128,7 @@ def opened(file: str, clock: Clock | None = None) -> Iterator[Logbook]:
             yield Logbook(path, log, clock)
     except OSError as error:
         where = error.filename or file
-        raise click.ClickException(plain(f"{where}: cannot be changed: {error.strerror or error}")) from None
+        raise LogbookError(f"{where}: cannot be changed: {error.strerror or error}") from None
 
 
 def history_of(path: Path) -> Path:
@@ -153,37 +136,20 @@ def history_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.history.jsonl")
 
 
-def read_history(file: str) -> History:
-    """The history of ``file``, empty if there is none. Raises: ClickException when it cannot be read."""
+def read_history(file: str | Path) -> History:
+    """The history of ``file``, empty if there is none. Raises: LogbookError when it cannot be read."""
     path = history_of(Path(os.path.realpath(file)))
-    if not path.exists():
+    try:
+        return history_from(path.read_bytes())
+    except FileNotFoundError:
         if not os.path.exists(file):
-            raise click.ClickException(plain(f"{file}: cannot be read: No such file or directory"))
+            raise LogbookError(f"{file}: cannot be read: No such file or directory") from None
         return History((), 0)
-    return _read(documents.read(str(path)))
+    except OSError as error:
+        raise LogbookError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def _read(data: bytes) -> History:
-    changes, unread = [], 0
-    for line in data.splitlines():
-        try:
-            changes.append(_change(json.loads(line)))
-        except (ValueError, TypeError, RecursionError):
-            unread += bool(line.strip())
-    return History(tuple(changes), unread)
-
-
-def _change(record: Mapping[str, Any]) -> Change:
-    """Raises: TypeError, ValueError: not a change."""
-    change = Change(**record)
-    if not isinstance(change.number, int) or not all(isinstance(value, str) for value in change[1:]):
-        raise TypeError("expected a number and texts")
-    json.loads(change.before)
-    json.loads(change.after)
-    return change
-
-
-def _lock(log: io.FileIO, clock: Clock, file: str) -> None:
+def _lock(log: io.FileIO, clock: Clock, file: str | Path) -> None:
     until_s = clock.monotonic_s() + _PATIENCE_S
     while True:
         try:
@@ -191,7 +157,7 @@ def _lock(log: io.FileIO, clock: Clock, file: str) -> None:
             return
         except BlockingIOError:
             if clock.monotonic_s() >= until_s:
-                raise click.ClickException(plain(f"{file}: somebody else is changing it; try again")) from None
+                raise Busy(f"{file}: somebody else is changing it; try again") from None
             clock.wait(threading.Event(), _LOOK_EVERY_S)
 
 
