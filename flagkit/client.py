@@ -20,21 +20,15 @@ from flagkit.core.compile import Decide, Forced
 from flagkit.core.explain import Explanation, explain
 from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
-from flagkit.dialects import follower, parser
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
-from flagkit.runtime.bell import Bell
-from flagkit.runtime.current import Current
-from flagkit.runtime.handlers import Event, EventDetails, Handler, Handlers
-from flagkit.runtime.poller import Poller
+from flagkit.runtime.feed import Feed
+from flagkit.runtime.handlers import Event, Handler
 from flagkit.runtime.process import process
 from flagkit.runtime.recording import Recording
 from flagkit.runtime.stats import Status, worst
-from flagkit.runtime.stream import Stream
-from flagkit.runtime.worker import Worker
 from flagkit.sinks import Sink
-from flagkit.sources import File, Source, Static, Teller
-from flagkit.sources.cached import with_last_good
+from flagkit.sources import File, Source
 
 T = TypeVar("T")
 
@@ -96,41 +90,25 @@ class Client:
     ) -> None:
         self._config = checked_config(config)
         self._clock = checked_clock(clock)
-        self._source, self._sink = checked_ends(url, key, source, sink)
-        self._source = with_last_good(self._source, self._config.state_dir, self._config.environment)
-        self._waiting: list[Bell] = []
+        source, sink = checked_ends(url, key, source, sink)
         self._errors: dict[str, int] = {}
         self._closed = False
         self._answers: _Answers = _Asleep(self)
-        self._handlers = Handlers(self._clock)
-        self._recording = (
-            Recording(self._sink, self._config, self._clock, self._environment, self._slumber)
-            if self._sink is not None
-            else None
-        )
         #: Records an exposure, once the client is awake.
         self._record: Callable[[Decision, bytes], None] = _nowhere
-        #: What cannot change needs no thread, and never grows old.
-        self._fixed = isinstance(self._source, Static)
-        self._current = Current(
-            parser(self._source.dialect),
-            self._publish,
+        self._feed = Feed(
+            source,
             self._config,
             self._clock,
-            observe=self._recording is not None,
-            fixed=self._fixed,
-            follow=follower(self._source.dialect),
+            changed=self._changed,
+            ended=self._slumber,
+            observe=sink is not None,
         )
-        self._poller = Poller(self._source, self._current, self._config, self._clock)
-        self._poll_worker = Worker("flagkit-poll", self._poll, self._clock, ended=self._slumber)
-        self._stream = (
-            Stream(self._source, self._current, self._poller, self._hurry, self._config, self._clock)
-            if isinstance(self._source, Teller)
+        self._recording = (
+            Recording(sink, self._config, self._clock, self._feed.environment, self._slumber)
+            if sink is not None
             else None
         )
-        contained(self._poller.recall, otherwise=None)
-        if self._source.local:
-            self._poller.poll()
 
     @classmethod
     def from_file(
@@ -278,11 +256,11 @@ class Client:
             is called at once. handler: may block, raise, or use and close this client; never called twice at once.
         Raises: ConfigError. What a handler raises, and one that takes over a second, is logged, once an episode.
         """
-        self._handlers.add(event, handler)
+        self._feed.handlers.add(event, handler)
 
     def remove_handler(self, event: Event, handler: Handler) -> None:
         """No longer call ``handler``. Raises: nothing, also when it was not there."""
-        self._handlers.remove(event, handler)
+        self._feed.handlers.remove(event, handler)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -291,26 +269,23 @@ class Client:
         if self._closed:
             return
         process.adopt(self)
-        if not self._fixed:
-            self._poll_worker.start()
+        self._feed.start()
         if self._recording is not None:
             self._recording.start()
         # Or it stays asleep: what notices the fork is a worker's first question, and what it meets it records itself.
         if not process.preforking:
             if self._recording is not None:
                 self._record = self._recording.exposures.record
-            # The poller may publish between a read and a store here, so look again until both are the same.
-            while self._answers is not self._current.snapshot:
-                self._answers = self._current.snapshot
-            if not self._running:
+            # Another thread may publish between a read and a store here, so look again until both are the same.
+            while self._answers is not self._feed.snapshot:
+                self._answers = self._feed.snapshot
+            if not self._feed.running or (self._recording is not None and not self._recording.running):
                 self._slumber()  # a thread could not be started, or died just now: the next question tries again
-        if self._fixed:
-            self._handlers.stand(self._standing())
 
     def wait_ready(self, timeout_s: float) -> bool:
         """Whether definitions are there, after waiting at most ``timeout_s`` seconds. Raises: nothing."""
         self.start()
-        return self._wait(lambda: self._current.snapshot.ready, timeout_s)
+        return self._feed.wait_ready(timeout_s)
 
     def refresh(self, timeout_s: float) -> bool:
         """Ask the source now; return whether it confirmed the definitions within ``timeout_s`` seconds.
@@ -319,17 +294,7 @@ class Client:
         """
         if self._closed:
             return False
-        before = self._current.confirmations
-        self.start()
-        if self._fixed:
-            return self._current.snapshot.ready
-        if (
-            self._poller.loaded
-            and self._current.confirmations == before
-            and not self._poller.state.consecutive_failures
-        ):
-            self._poll_worker.wake()
-        return self._wait(lambda: self._current.confirmations > before, timeout_s)
+        return self._feed.refresh(self.start, timeout_s)
 
     @contextmanager
     def invocation(self, timeout_s: float = 1.0) -> Iterator[Client]:
@@ -341,26 +306,13 @@ class Client:
         ``timeout_s`` seconds at the beginning, if the definitions are old, and as long at the end. A decorator too.
         Raises: nothing of its own.
         """
-        age_s = self._current.age_s
+        age_s = self._feed.current.age_s
         if age_s is None or age_s > self._config.poll_interval_s:
             self.refresh(timeout_s)
         try:
             yield self
         finally:
             self.flush(timeout_s)
-
-    def _wait(self, fulfilled: Callable[[], bool], timeout_s: float) -> bool:
-        """Whether ``fulfilled``, looked at after each answer of the source, for at most ``timeout_s`` seconds."""
-        ends_s = self._clock.monotonic_s() + timeout_s
-        bell = Bell()  # of the kind that threads are now: gevent may have patched both after the client was made
-        self._waiting.append(bell)
-        if process.preforking and not fulfilled():
-            # No thread runs here, so this one asks.
-            contained(self._poller.poll, min(timeout_s, self._config.deadline_s), otherwise=None)
-        while not fulfilled() and not self._closed and bell.wait(ends_s - self._clock.monotonic_s()):
-            bell.clear()
-        self._waiting.remove(bell)
-        return fulfilled()
 
     def flush(self, timeout_s: float = 5.0) -> int:
         """Send what is recorded; return how many are left after ``timeout_s`` seconds at most. Raises: nothing."""
@@ -375,18 +327,11 @@ class Client:
         if self._closed:
             return 0
         self._closed = True
-        self._ring()
-        self._answers = self._current.snapshot
+        self._answers = self._feed.snapshot
         ends_s = self._clock.monotonic_s() + timeout_s
-        self._poll_worker.stop()
-        if self._stream is not None:
-            self._stream.stop()
-        self._handlers.stop()
+        self._feed.stop()
         left = self._recording.close(timeout_s) if self._recording is not None else 0
-        self._poll_worker.stop(max(0.0, ends_s - self._clock.monotonic_s()))
-        if self._stream is not None:
-            self._stream.stop(max(0.0, ends_s - self._clock.monotonic_s()))
-        contained(self._source.close, otherwise=None)
+        self._feed.close(ends_s)
         return left
 
     def __enter__(self) -> Client:
@@ -399,24 +344,21 @@ class Client:
     @property
     def status(self) -> Status:
         """How it stands: definitions, source, sink, and the account of every event. A frozen value. Raises: nothing."""
-        current, recording = self._current, self._recording
+        feed, recording = self._feed, self._recording
         return Status(
-            ready=current.snapshot.ready,
-            version=current.snapshot.definitions.version,
-            age_s=current.age_s,
-            origin=current.origin,
-            source=self._poller.state,
-            stream=self._stream.state if self._stream is not None else None,
+            ready=feed.snapshot.ready,
+            version=feed.snapshot.definitions.version,
+            age_s=feed.current.age_s,
+            origin=feed.current.origin,
+            source=feed.poller.state,
+            stream=feed.stream.state if feed.stream is not None else None,
             sink=recording.state if recording is not None else None,
             account=recording.account() if recording is not None else None,
-            problems=current.problems,
+            problems=feed.current.problems,
             trips={},
             errors=dict(self._errors),
-            worker_faults=self._poll_worker.faults
-            + self._handlers.faults
-            + (self._stream.faults if self._stream is not None else 0)
-            + (recording.faults if recording is not None else 0),
-            disk=worst(self._poller.disk, recording.disk if recording is not None else None),
+            worker_faults=feed.faults + (recording.faults if recording is not None else 0),
+            disk=worst(feed.poller.disk, recording.disk if recording is not None else None),
         )
 
     # -- within ------------------------------------------------------------------------------------------------------
@@ -465,68 +407,24 @@ class Client:
 
     def _awake(self) -> Snapshot:
         self.start()
-        return self._current.snapshot
+        return self._feed.snapshot
 
-    def _publish(self, snapshot: Snapshot, before: Snapshot) -> None:
+    def _changed(self) -> None:
         # Whichever of two threads gets here last: the latest stays.
-        while type(self._answers) is not _Asleep and self._answers is not self._current.snapshot:
-            self._answers = self._current.snapshot
-        self._ring()
-        if before.ready and self._handlers.wants("configuration_changed"):
-            affected = snapshot.affected_since(before)
-            if affected:
-                self._handlers.emit(EventDetails("configuration_changed", affected))
-
-    def _environment(self) -> str | None:
-        return self._config.environment or self._current.snapshot.definitions.environment
-
-    @property
-    def _running(self) -> bool:
-        return (self._fixed or self._poll_worker.running) and (self._recording is None or self._recording.running)
+        while type(self._answers) is not _Asleep and self._answers is not self._feed.snapshot:
+            self._answers = self._feed.snapshot
 
     def _slumber(self) -> None:
         """A thread is ending that nobody asked to: the next questions, whoever asks them, start another."""
         if not self._closed:
             self._answers = _Asleep(self)
 
-    def _poll(self) -> float:
-        pause_s = self._poller.step()
-        if self._stream is not None:
-            self._stream.start()
-        self._current.age()
-        self._handlers.stand(self._standing())
-        self._ring()
-        return pause_s
-
-    def _ring(self) -> None:
-        for bell in self._waiting.copy():
-            bell.set()
-
-    def _hurry(self, within_s: float) -> None:
-        self._poller.hurry(within_s)
-        self._poll_worker.wake()
-
-    def _standing(self) -> EventDetails | None:
-        link = self._poller.state
-        if link.state in ("auth_failed", "rejected"):
-            return EventDetails("error", message=link.last_error)
-        if not self._current.snapshot.ready:
-            return None
-        return EventDetails("stale" if self._current.unconfirmed else "ready")
-
     def after_fork(self) -> None:
         """For the fork hook: forget the parent's threads and connections; the first question starts new ones."""
         if self._closed:
             return
         self._answers = _Asleep(self)
-        self._waiting = []
-        self._handlers.after_fork()
-        self._current.after_fork()
-        self._poller.after_fork()
-        self._poll_worker.after_fork()
-        if self._stream is not None:
-            self._stream.after_fork()
-        contained(self._source.after_fork, otherwise=None)
+        self._feed.after_fork()
         if self._recording is not None:
             self._recording.after_fork()
 

@@ -22,7 +22,7 @@ class Config:
     exposure_window_s: a unit's exposure to a decision is recorded once in this time, seconds, 60 to 86,400.
     max_exposed_units: units remembered for that, over all flags, 0 to 100,000,000; beyond it some are sent twice,
         with the same id, and stored once.
-    max_document_bytes: largest definitions document accepted, decoded, 1 KiB to 1 GiB.
+    max_document_bytes: largest definitions document accepted, decoded, 1 KiB to 1 GiB; compressed, half of it.
     max_event_bytes: largest single event, encoded, 256 to 1,000,000.
     max_age_s: after this long without confirmation, flags with a guard or a partial rollout serve ``off``,
         seconds, 60 to 31,536,000; a flag's own ``max_age_s`` wins.

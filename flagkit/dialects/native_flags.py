@@ -74,15 +74,6 @@ def read_flag(key: str, value: object, text: str, at: At, faults: Faults) -> Fla
     if len(rules) > 1 and len({rule.name for rule in rules}) != len(rules):
         faults.add((at, "rules"), "two rules have the same name")
     exclude = read_conditions(raw["exclude"], (at, "exclude"), faults) if "exclude" in raw else ()
-    version = raw.get("version")
-    if "version" in raw:
-        number = isinstance(version, int) and not isinstance(version, bool)
-        version_at: At = (at, "version")
-        version = (
-            read_whole(version, version_at, faults, 0, _MAX_VERSION)
-            if number
-            else read_text(version, version_at, faults)
-        )
     if "hash" in raw:
         read_choice(raw["hash"], ("murmur3-v1",), (at, "hash"), faults)
     prerequisites = (
@@ -100,7 +91,7 @@ def read_flag(key: str, value: object, text: str, at: At, faults: Faults) -> Fla
         rules=rules,
         salt=read_key(raw["salt"], (at, "salt"), faults) if "salt" in raw else key,
         kind=read_choice(raw["kind"], _KINDS, (at, "kind"), faults) if "kind" in raw else "release",
-        version=None if version is None else str(version),
+        version=_version(raw["version"], (at, "version"), faults) if "version" in raw else None,
         max_age_s=read_whole(raw["max_age_s"], (at, "max_age_s"), faults, 1, 1 << 31) if "max_age_s" in raw else None,
         guard=read_object(raw["guard"], (at, "guard"), faults) if "guard" in raw else None,
         owner=read_text(raw["owner"], (at, "owner"), faults) if "owner" in raw else None,
@@ -109,6 +100,12 @@ def read_flag(key: str, value: object, text: str, at: At, faults: Faults) -> Fla
         segments=_segments(rules, exclude),
         text=text,
     )
+
+
+def _version(value: object, at: At, faults: Faults) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(read_whole(value, at, faults, 0, _MAX_VERSION))
+    return read_text(value, at, faults)
 
 
 def _segments(rules: tuple[Rule, ...], exclude: tuple[Condition, ...]) -> frozenset[str]:

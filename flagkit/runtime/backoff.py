@@ -14,6 +14,7 @@ SYSTEM_RANDOM: Final = SystemRandom()
 
 LASTING_BASE_S: Final = 60.0
 LASTING_CAP_S: Final = 900.0
+_PATIENCE: Final = 5
 _MOST_DOUBLINGS: Final = 32
 
 
@@ -24,14 +25,25 @@ class Backoff:
     (a wrong key, an unknown address): ``U(0.5, 1) * min(15 min, 1 min * 2**n)``. Both start again at the first success.
 
     Args: interval_s and cap_s in seconds; ceiling_s: the longest a server's own wish (Retry-After) is heeded, seconds.
+        probe_s: from the fifth normal failure in a row, the pauses are between this and a fifth more, seconds; None:
+        the curve goes on.
     """
 
-    __slots__ = ("_cap_s", "_ceiling_s", "_interval_s", "_lasting", "_normal", "_random")
+    __slots__ = ("_cap_s", "_ceiling_s", "_interval_s", "_lasting", "_normal", "_probe_s", "_random")
 
-    def __init__(self, interval_s: float, cap_s: float, random: Random, *, ceiling_s: float = LASTING_CAP_S) -> None:
+    def __init__(
+        self,
+        interval_s: float,
+        cap_s: float,
+        random: Random,
+        *,
+        ceiling_s: float = LASTING_CAP_S,
+        probe_s: float | None = None,
+    ) -> None:
         self._interval_s = interval_s
         self._cap_s = cap_s
         self._ceiling_s = ceiling_s
+        self._probe_s = probe_s
         self._random = random
         self.succeeded()
 
@@ -55,8 +67,11 @@ class Backoff:
         else:
             self._normal += 1
             # From the floor up, not cut off at it: those who drew less would come back together.
+            least_s = floor_s
             most_s = max(floor_s, min(self._cap_s, self._interval_s * 2.0 ** min(self._normal, _MOST_DOUBLINGS)))
-            wait_s = floor_s + chance * (most_s - floor_s)
+            if self._probe_s is not None and self._normal >= _PATIENCE:
+                least_s, most_s = self._probe_s, 1.2 * self._probe_s
+            wait_s = least_s + chance * (most_s - least_s)
         # Written so that NaN and negative wishes count as none; the jitter keeps those who were told the same apart.
         asked_s = min(retry_after_s, self._ceiling_s) if retry_after_s > 0 else 0.0
         return max(wait_s, asked_s + chance * floor_s if asked_s else 0.0)

@@ -29,6 +29,8 @@ from flagkit.sinks.sink import Sink
 _MAX_BATCH_BYTES: Final = 512 * 1024
 _RETRY_S: Final = 1.0
 _RETRY_CAP_S: Final = 10.0
+#: An outage that lasts is looked at so often, by the one batch that waits anyway: 6 requests a minute.
+_PROBE_S: Final = 10.0
 _RETRY_AFTER_CEILING_S: Final = 3600.0
 #: What an event's content can make an encoder raise. It then costs that event, and holds up no other.
 UNENCODABLE: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -101,7 +103,11 @@ class Delivery:
         self._config = config
         self._clock = clock
         self._backoff = Backoff(
-            min(_RETRY_S, config.flush_interval_s), _RETRY_CAP_S, random, ceiling_s=_RETRY_AFTER_CEILING_S
+            min(_RETRY_S, config.flush_interval_s),
+            _RETRY_CAP_S,
+            random,
+            ceiling_s=_RETRY_AFTER_CEILING_S,
+            probe_s=_PROBE_S,
         )
         self._link = Link("sink", sink.name, clock)
         self._spoiling = Episode("events", clock)

@@ -113,7 +113,7 @@ class Handlers:
                 handler, details = self._pending.pop(next(iter(self._pending)))
             began_s = self._clock.monotonic_s()
             raised: list[Exception] = []
-            contained(handler, details, otherwise=None, failed=raised.append)
+            contained(_call, handler, details, otherwise=None, failed=raised.append)
             took_s = self._clock.monotonic_s() - began_s
             if raised:
                 self._episode.failed("failing", f"a handler of {details.event} raised", raised[0])
@@ -125,3 +125,10 @@ class Handlers:
             self._episode.over()
             self._episode.tell()
         return _IDLE_S
+
+
+def _call(handler: Handler, details: EventDetails) -> None:
+    try:
+        handler(details)
+    except SystemExit as error:  # it would end this thread, which is the other handlers' too, and nothing else
+        raise RuntimeError("sys.exit in a handler") from error

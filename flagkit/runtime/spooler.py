@@ -274,10 +274,12 @@ class Spooler:
                     self.own.append(segment)
                     self._look_s = min(self._look_s, now_s)  # others write too: what there is in all is counted again
                 segment.grow(size, len(texts))
+        if full and self._home is not None:
+            # One that grows no more can be removed, and does not keep what is lent from its turn. Each time: some
+            # may have been written since the last one ended.
+            self._home.roll()
         if full and not self._full:
             self._memory.shut("spool_full")
-            if self._home is not None:
-                self._home.roll()  # a segment that grows no more can be removed
             self._call()
         elif self._full and not full:
             self._memory.open()

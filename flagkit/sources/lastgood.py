@@ -17,6 +17,7 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
+from flagkit.boundary import contained
 from flagkit.disk import Folder, FolderError
 from flagkit.log import logger
 from flagkit.sources.source import Fetched, Kept
@@ -114,7 +115,8 @@ class LastGood:
     def _put_aside(self, folder: Folder, name: str, why: str) -> None:
         with suppress(OSError):
             folder.rename(name, _BAD)
-            self._log.warning("last good definitions: %s in %s %s: now %s", name, folder.name, why, _BAD)
+            said = "last good definitions: %s in %s %s: now %s"
+            contained(self._log.warning, said, name, folder.name, why, _BAD, otherwise=None)
 
 
 def _name(line: _Line) -> str:

@@ -23,13 +23,13 @@ taken = {}
 
 def noting(client):
     # Notes when definitions came into use: to look all the time would cost the clients their processor.
-    publish = client._current._publish
+    publish = client._feed.current._publish
 
     def publish_and_note(new, before):
         publish(new, before)
         taken[client] = time.time()
 
-    client._current._publish = publish_and_note
+    client._feed.current._publish = publish_and_note
 
 for client in clients:
     noting(client)

@@ -9,12 +9,22 @@ from typing import Final, NamedTuple
 
 
 class Mutation(NamedTuple):
-    """In ``file`` of the package ``old``, which stands there once, becomes ``new``; then ``test`` must fail."""
+    """In ``file`` of the package ``old``, which stands there once, becomes ``new``; then ``test`` must fail.
+
+    also: a second change in that file, where one thing is seen to in two places.
+    """
 
     file: str
     old: str
     new: str
     test: str
+    also: tuple[str, str] | None = None
+
+    def applied(self, source: str) -> str:
+        for old, new in ((self.old, self.new), *([self.also] if self.also else ())):
+            assert source.count(old) == 1, "the source has changed: so must the mutation"
+            source = source.replace(old, new)
+        return source
 
 
 _B: Final = "test_definitions.py::"
@@ -22,6 +32,8 @@ _DOC: Final = "test_documents.py::"
 _NET: Final = "test_transport.py::"
 _D: Final = "test_events.py::"
 _E: Final = "test_processes.py::"
+_UNIT: Final = "../unit/"
+_DISK: Final = _UNIT + "test_disk.py::"
 
 MUTATIONS: Final = {
     "deadline of a read": Mutation(
@@ -32,7 +44,7 @@ MUTATIONS: Final = {
     ),
     "size bound": Mutation(
         "http/reply.py",
-        "if received > max_bytes or size > max_bytes:",
+        "if received > most_received or size > max_bytes:",
         "if False:",
         _NET + "test_b11_a_body_without_measure_is_cut_off_and_costs_little_memory",
     ),
@@ -206,7 +218,7 @@ MUTATIONS: Final = {
     ),
     "waiting for a thread to start": Mutation(
         "client.py",
-        "            if not self._running:\n",
+        "            if not self._feed.running or (self._recording is not None and not self._recording.running):\n",
         "            if False:\n",
         _E + "test_e09_where_no_thread_can_be_started_questions_are_answered_and_events_kept",
     ),
@@ -227,5 +239,110 @@ MUTATIONS: Final = {
         "                frame.tb_next = None\n                break\n",
         "                break\n",
         "test_secrets.py::test_an_exception_while_sending_shows_no_secret_to_a_crash_reporter",
+    ),
+    "a traceback of a stream without the key": Mutation(
+        "http/leash.py",
+        "            _conceal(error)\n            raise\n        raise NoReply(reason, url)\n\n    def _begin",
+        "            raise\n        raise NoReply(reason, url)\n\n    def _begin",
+        _UNIT + "test_http_stream.py::test_an_exception_nobody_expected_shows_no_key_in_its_local_variables",
+    ),
+    "verified certificates": Mutation(
+        "http/leash.py",
+        "    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)\n",
+        "    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)\n    context.check_hostname = False\n",
+        _UNIT
+        + "test_http_connections.py::test_an_unknown_certificate_or_a_wrong_name_is_refused_before_anything_is_asked",
+        # urllib3 tells the context what to verify, verifies names itself where it does not, and warns when nobody does.
+        also=(
+            "class _LeashedTls(_Leashed, HTTPSConnection):\n    pass\n",
+            "class _LeashedTls(_Leashed, HTTPSConnection):\n"
+            "    cert_reqs = property(lambda self: 'CERT_NONE', lambda self, value: None)\n"
+            "    is_verified = property(lambda self: True, lambda self, value: None)\n",
+        ),
+    ),
+    "bound of what is compressed": Mutation(
+        "http/reply.py",
+        "most_received = max_bytes // 2 if inflater else max_bytes",
+        "most_received = max_bytes",
+        _UNIT + "test_http_bounds.py::test_what_is_compressed_has_half_the_bound_on_the_wire[True]",
+    ),
+    "probes of a lasting outage": Mutation(
+        "runtime/backoff.py",
+        "self._probe_s is not None and self._normal >= _PATIENCE",
+        "False",
+        _UNIT
+        + "test_delivery.py::test_an_outage_that_lasts_is_met_with_six_requests_a_minute_and_made_up_for_soon[0.0]",
+    ),
+    "older numbers set aside": Mutation(
+        "runtime/current.py",
+        "if not self._outlasted(parsed.definitions, older_by):",
+        "if False:",
+        _DOC + "test_b17_an_older_number_is_set_aside_for_five_minutes_and_then_taken_and_told",
+    ),
+    "late answers": Mutation(
+        "runtime/current.py",
+        "if late and (older_by is None or older_by >= 0):",
+        "if False:",
+        _UNIT + "test_current_numbers.py::test_a_late_document_replaces_what_came_meanwhile_only_if_it_is_newer",
+    ),
+    "handlers on a thread of their own": Mutation(
+        "runtime/handlers.py",
+        "        self._worker.wake()\n",
+        "        self._step()\n",
+        "test_callers.py::test_a06_a_handler_that_blocks_holds_up_nothing_but_handlers",
+    ),
+    "handlers contained": Mutation(
+        "runtime/handlers.py",
+        "contained(_call, handler, details, otherwise=None, failed=raised.append)",
+        "_call(handler, details)",
+        "test_callers.py::test_a06_handlers_that_raise_and_use_the_client_cost_nobody_anything",
+    ),
+    "changes of these very definitions": Mutation(
+        "dialects/native_changes.py",
+        '(epoch, head.get("base")) != (known.epoch, known.number) or ',
+        "",
+        _UNIT + "test_native_changes.py::test_a_change_that_was_made_from_something_else_means_a_fetch",
+    ),
+    "silence of a stream": Mutation(
+        "sources/http.py",
+        "_Stream(url, flow, _MOST_MISSED * (reply.heartbeat_s or _HEARTBEAT_S), max_bytes)",
+        "_Stream(url, flow, 1e9, max_bytes)",
+        _UNIT + "test_http_stream.py::test_silence_is_three_heartbeats_as_the_server_has_them",
+    ),
+    "sync of the spool": Mutation(
+        "runtime/home.py",
+        "            self._file.sync()\n",
+        "            pass\n",
+        _UNIT + "test_spool.py::test_a_power_loss_costs_no_more_than_the_last_second",
+    ),
+    "memory until a sync has worked again": Mutation(
+        "runtime/spooler.py",
+        "            self._home.sync()  # before memory lets go of them\n",
+        "            pass\n",
+        _UNIT + "test_spool_disk.py::test_after_a_failed_sync_events_stay_in_memory_until_one_has_worked",
+    ),
+    "note of what is settled": Mutation(
+        "runtime/segment.py",
+        '            self._note("a", start, self._at)\n',
+        "            pass\n",
+        _UNIT + "test_spool.py::test_what_the_collector_has_is_not_sent_again",
+    ),
+    "note of what is on its way": Mutation(
+        "runtime/segment.py",
+        '            self._note("s", self._at, end)\n',
+        "            pass\n",
+        _UNIT + "test_spool.py::test_a_batch_is_the_same_after_a_restart",
+    ),
+    "lock of a living process": Mutation(
+        "disk/held.py",
+        "            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "            pass\n",
+        _DISK + "TestWhateverItIsMadeOf::test_a_lock_is_had_by_one_at_a_time",
+    ),
+    "a file on disk before its name": Mutation(
+        "disk/folder.py",
+        "                    os.fsync(file.fileno())\n",
+        "",
+        _DISK + "TestFailures::test_a_replaced_file_is_on_the_disk_before_its_name_and_its_name_before_anybody_goes_on",
     ),
 }

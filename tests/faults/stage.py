@@ -145,7 +145,6 @@ class App:
 
     def words(self) -> str:
         """The last that was heard of it."""
-        self._stderr.flush()
         texts = [path.read_text(errors="replace") for name in WORDS if (path := self.directory / name).exists()]
         return "\n".join([line[:300] for text in texts for line in text.splitlines() if " DEBUG " not in line][-40:])
 

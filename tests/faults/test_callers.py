@@ -1,4 +1,4 @@
-"""Rows A1 to A5: what callers meet whatever happens behind them. The closing check of every scenario asks it too."""
+"""Rows A1 to A6: what callers meet whatever happens behind them. The closing check of every scenario asks it too."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ sys.setswitchinterval(1e-4)
 threads = [threading.Thread(target=ask, args=(index,)) for index in range(8)]
 [thread.start() for thread in threads]
 while source.number < swaps:
-    other._poller.poll()
+    other._feed.poller.poll()
 stopping.set()
 [thread.join() for thread in threads]
 sys.setswitchinterval(0.005)
@@ -248,3 +248,81 @@ logging.getLogger("flagkit").addHandler(Broken())
     stage.server.heal()
     app.sees(stage.server.publish({"bad": {"default": "purple"}}))
     app.until(lambda: app.status["sink"]["state"] == "ok")
+
+
+HANDLERS = """
+import threading
+told = {name: 0 for name in ("raises", "exits", "blocks", "uses", "hears")}
+leave = threading.Event()
+def raises(details):
+    told["raises"] += 1
+    raise RuntimeError("the application's own affair")
+def exits(details):
+    told["exits"] += 1
+    raise SystemExit
+def blocks(details):
+    told["blocks"] += 1
+    if blocking:
+        leave.wait(60)
+def uses(details):
+    told["uses"] += 1
+    client.flush(1)
+    client.refresh(0.2)
+    client.wait_ready(0.2)
+    client.enabled("half", "u")
+    client.add_handler("stale", uses)
+    client.status
+def hears(details):
+    told["hears"] += 1
+for handler in (raises, exits, blocks, uses, hears):
+    client.add_handler("configuration_changed", handler)
+"""
+
+
+def test_a06_handlers_that_raise_and_use_the_client_cost_nobody_anything(stage: Stage) -> None:
+    app = stage.running()
+    app.do(HANDLERS, blocking=False)
+    for times in (1, 2):
+        app.sees(stage.server.publish())
+        app.until(lambda times=times: app.do("answer = min(told.values())") >= times)
+    assert "a handler of configuration_changed raised" in (app.directory / "app.log").read_text()
+
+
+def test_a06_a_handler_that_blocks_holds_up_nothing_but_handlers(stage: Stage) -> None:
+    app = stage.running()
+    app.do(HANDLERS, blocking=True)
+    app.sees(stage.server.publish())
+    app.until(lambda: app.do('answer = told["blocks"]') == 1)
+    for _ in range(3):
+        app.sees(stage.server.publish())
+    recorded = app.account["recorded"]
+    app.until(lambda: app.account["delivered"] >= recorded)
+    assert app.do('answer = told["hears"]') == 0
+    time.sleep(1)  # what takes longer is named in the log
+    app.do("blocking = False; leave.set()")
+    app.until(lambda: app.do('answer = told["hears"]') == 1)  # of three changes at once
+    assert "a handler of configuration_changed took" in (app.directory / "app.log").read_text()
+
+
+def test_a06_a_handler_may_close_the_client(stage: Stage) -> None:
+    app = stage.running(callers=0)
+    app.do("""
+import threading, time
+closed = threading.Event()
+def closes(details):
+    began_s = time.monotonic()
+    kept.extend([client.flush(2), client.close(2), client.close(2), time.monotonic() - began_s])
+    closed.set()
+kept = []
+client.add_handler("configuration_changed", closes)
+for _ in range(100):
+    track()
+""")
+    stage.server.publish()
+    app.until(lambda: app.do("answer = closed.is_set()"))
+    left, left_at_close, again, took_s = app.do("answer = kept")
+    assert (left, left_at_close, again) == (0, 0, 0)
+    assert took_s < 3  # deadlocked, it would have taken as long as it may
+    app.may_lose = {"closed"}
+    app.do("track()")
+    assert app.account["lost"] == {"closed": 1}

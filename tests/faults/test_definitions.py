@@ -130,8 +130,8 @@ def test_b04_a_wish_that_makes_no_sense_is_ignored(stage: Stage, wish: str) -> N
 
 def test_b04_an_absurd_wish_is_heeded_for_a_quarter_of_an_hour_at_most(stage: Stage) -> None:
     app = stage.running()
-    assert app.do("answer = client._poller._backoff._ceiling_s") == 900
-    app.do("client._poller._backoff._ceiling_s = 0.5")
+    assert app.do("answer = client._feed.poller._backoff._ceiling_s") == 900
+    app.do("client._feed.poller._backoff._ceiling_s = 0.5")
     survives(stage, app, answers.status(503, Retry_After="999999999"), error="http_503")
 
 

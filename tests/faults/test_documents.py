@@ -1,8 +1,9 @@
-"""Rows B9 to B14 and B18: whole documents that are wrong. A bad flag costs itself, a bad document nothing."""
+"""Rows B9 to B14, B17 and B18: whole documents that are wrong. A bad flag costs itself, a bad document nothing."""
 
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.faults import answers
 from tests.faults.stage import App, Stage
 from tests.faults.test_definitions import survives
+from tests.unit.loopback import Call
 
 SHAPES = [
     *(b"[]", b"{}", b"null", b"7", b'"flags"', b"", b'{"features": []}', b"\xff\xfe{}"),
@@ -218,3 +220,95 @@ def test_b18_definitions_of_another_environment_are_refused(stage: Stage, config
     app = stage.running(config={"environment": "test"} if configured else {})
     other = json.loads(stage.server.document) | {"environment": "staging", "version": "other"}
     survives(stage, app, answers.body(json.dumps(other).encode()), state="rejected", error="staging")
+
+
+#: An older number is set aside for five minutes; here for half a second.
+ABSORBED = "import flagkit.runtime.current as current; current._ABSORBED_S = 0.5"
+
+
+def flag_of(value: int) -> dict[str, Any]:
+    return {"variants": {"now": value, "off": 0}, "off": "off", "default": "now"}
+
+
+def numbered(number: int, flag: int, epoch: str = "e1") -> bytes:
+    """A document as a service numbers it, one flag a line; its flag ``number`` says ``flag``."""
+    envelope = {"epoch": epoch, "number": number, "flag_count": 1}
+    head = json.dumps({"schema": 1, "version": str(flag), "environment": "test", **envelope})
+    return f'{head[:-1]}, "flags": {{\n"number": {json.dumps(flag_of(flag))}\n}}}}'.encode()
+
+
+def tell(call: Call, **news: Any) -> None:
+    call.send(b"data: %s\n\n" % json.dumps({"epoch": "e1", **news}).encode())
+
+
+def test_b17_an_older_number_is_set_aside_for_five_minutes_and_then_taken_and_told(stage: Stage) -> None:
+    server = stage.server
+    server.put(2, numbered(7, flag=2))
+    app = stage.running(callers=1, track_every=100)
+    app.onward = False
+    server.put(3, numbered(6, flag=1))  # under an ETag of its own: whoever takes it asks about that one
+    app.until(lambda: any("set aside" in problem for problem in app.status["problems"]))
+    app.keeps(2, 0.5)
+    assert '"3"' not in {asked.headers.get("if-none-match") for asked in server.polls()}
+    app.do(ABSORBED)
+    app.sees(1)
+    (problem,) = app.status["problems"]
+    assert "the service has gone back" in problem
+    app.until(lambda: server.polls()[-1].headers.get("if-none-match") == '"3"')
+
+
+def test_b17_a_replica_that_lags_behind_takes_nothing_back_however_long_it_does(stage: Stage) -> None:
+    server = stage.server
+    server.put(2, numbered(7, flag=2))
+    app = stage.running(callers=1, track_every=100, prelude=ABSORBED)
+    old, new = answers.body(numbered(6, flag=1)), answers.body(numbered(7, flag=2))
+    turns = [0]
+
+    def alternating(call: Call) -> None:
+        turns[0] += 1
+        (old if turns[0] % 2 else new)(call)
+
+    server.definitions = alternating
+    app.keeps(2, 2)
+    assert turns[0] > 8
+
+
+def test_b17_what_has_another_epoch_is_taken_at_once(stage: Stage) -> None:
+    server = stage.server
+    server.put(2, numbered(7, flag=2))
+    app = stage.running(callers=1, track_every=100)
+    server.put(3, numbered(1, flag=3, epoch="e2"))
+    app.sees(3)
+    assert app.status["problems"] == []
+
+
+def test_b17_a_late_answer_does_not_replace_what_a_stream_told_meanwhile(stage: Stage) -> None:
+    """A poll hangs while the stream tells of number 9; then it is answered with number 8."""
+    server = stage.server
+    document, later = numbered(7, flag=1), threading.Event()
+    polled: list[Call] = []
+
+    def told(call: Call) -> None:
+        if call.path == "/v1/stream":
+            call.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+            tell(call, number=7)
+            later.wait(10)
+            whole = {"flag_count": 1, "removed": [], "etag": '"9"', "version": "3"}
+            tell(call, number=9, base=7, flags={"number": flag_of(3)}, **whole)
+            call.hang()
+        polled.append(call)
+        if len(polled) == 2:
+            later.set()
+            app.until(lambda: app.status["version"] == "3")
+            answers.body(numbered(8, flag=2))(call)
+        else:
+            answers.body(document if len(polled) < 2 else numbered(9, flag=3), Flagkit_Stream="stream")(call)
+
+    server.definitions = told
+    app = stage.start(callers=1, track_every=100, config={"deadline_s": 5, "poll_interval_s": 0.5})
+    server.number = 3
+    app.run()
+    app.sees(3)
+    app.until(lambda: len(polled) >= 4)
+    assert {2} & {number for seen in app.ask("report")["numbers"] for number in seen} == set()
+    assert app.source["failures"] == 0

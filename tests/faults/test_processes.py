@@ -335,10 +335,10 @@ def test_e08_a_thread_that_dies_is_replaced(stage: Stage, whose: str, death: str
     app.do("""
 import flagkit.runtime.worker as worker
 worker._PAUSE_S = 0.2  # read when a client is made; the one that is there has its own
-for each in (client._poll_worker, client._recording._worker):
+for each in (client._feed.worker, client._recording._worker):
     each._backoff._interval_s = 0.2
 """)
-    method = "client._poller._source.fetch" if whose == "poller" else "client._recording._delivery._buffer.listen"
+    method = "client._feed.poller._source.fetch" if whose == "poller" else "client._recording._delivery._buffer.listen"
     owner, name = method.rsplit(".", 1)
     if whose == "poller":
         app.do(f"{owner}.{name} = dies({owner}.{name})")
@@ -355,7 +355,7 @@ for each in (client._poll_worker, client._recording._worker):
 
 def test_e08_threads_that_keep_dying_are_replaced_more_and_more_rarely(stage: Stage) -> None:
     app = stage.running(prelude=DYING)
-    app.do("source = client._poller._source; source.fetch = dies(source.fetch); deaths += [SystemExit()] * 1000")
+    app.do("source = client._feed.poller._source; source.fetch = dies(source.fetch); deaths += [SystemExit()] * 1000")
     time.sleep(4)
     faults = app.status["worker_faults"]
     assert 1 <= faults <= 5  # 40 polls would have been due

@@ -120,4 +120,4 @@ class Edited(ScriptedSource):
 
     def edit(self, client: Client, flags: Json) -> None:
         self.script = [Fetched(document(flags))]
-        client._poller.poll()
+        client._feed.poller.poll()

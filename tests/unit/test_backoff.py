@@ -29,6 +29,15 @@ def test_no_pause_is_shorter_than_half_the_interval() -> None:
     assert pauses(Backoff(2, 60, FixedRandom(0.0)), 3) == [1, 1, 1]
 
 
+@pytest.mark.parametrize(("chance", "pause"), [(0.0, 10), (1.0, 12)])
+def test_from_the_fifth_failure_in_a_row_it_only_probes_until_a_success(chance: float, pause: float) -> None:
+    backoff = Backoff(1, 10, FixedRandom(chance), probe_s=10)
+    assert max(pauses(backoff, 4)) <= 10
+    assert pauses(backoff, 4) == pytest.approx([pause] * 4)
+    backoff.succeeded()
+    assert backoff.failed() <= 2
+
+
 def test_the_server_gets_the_time_it_asked_for() -> None:
     backoff = Backoff(2, 60, FixedRandom(0.0))
     assert backoff.failed(20.0) == 20

@@ -53,7 +53,7 @@ class Machine:
         """A run that polls once, or once for each answer of the script, half a minute apart."""
         client = self.run(*script, **settings)
         for _ in script or (None,):
-            client._poller.step()
+            client._feed.poller.step()
             self.clock.advance(30)
         client.close()
 
@@ -80,7 +80,7 @@ class Faithful(ScriptedSource):
 
 def reasons(client: Client) -> dict[str, Reason]:
     """Asks the definitions in use and starts nothing."""
-    return {key: decision.reason for key, decision in client._current.snapshot.decide_all(USER).items()}
+    return {key: decision.reason for key, decision in client._feed.current.snapshot.decide_all(USER).items()}
 
 
 def stored(disk: MemoryDisk) -> bytes:
@@ -119,7 +119,7 @@ def test_without_a_state_directory_nothing_is_kept(machine: Machine) -> None:
 @pytest.mark.parametrize("source", [Static(document(FLAGS)), File("flags.json")])
 def test_what_is_at_hand_anyway_is_not_kept(machine: Machine, source: Source) -> None:
     client = machine.run(source=source)
-    client._poller.step()
+    client._feed.poller.step()
     assert (client.status.disk, machine.disk.steps) == (None, [])
 
 
@@ -128,7 +128,7 @@ def test_a_file_can_be_kept_by_saying_so(machine: Machine, tmp_path: Path) -> No
     flags.write_bytes(DOCUMENT.data)
     client = machine.run(source=Cached(File(flags), MemoryFolder(machine.disk)), state_dir=None)
     assert (client.status.origin, machine.writes) == ("source", 0)  # a constructor writes nothing
-    client._poller.step()
+    client._feed.poller.step()
     assert machine.writes == 1
     flags.unlink()
     client = machine.run(source=Cached(File(flags), MemoryFolder(machine.disk)), state_dir=None)
@@ -142,7 +142,7 @@ def test_what_a_later_document_says_is_what_is_kept(machine: Machine) -> None:
 
 
 def test_a_killed_run_leaves_as_much_as_one_that_was_closed(machine: Machine) -> None:
-    machine.run(DOCUMENT)._poller.step()
+    machine.run(DOCUMENT)._feed.poller.step()
     machine.disk.crash()
     assert machine.run().status.origin == "disk"
 
@@ -166,9 +166,9 @@ def test_nothing_is_kept_before_it_is_in_use(machine: Machine) -> None:
 
     seen = []
     client = machine.run(source=Spying(DOCUMENT))
-    publish = client._current._publish
-    client._current._publish = lambda *args: (seen.append(machine.writes), publish(*args))
-    client._poller.step()
+    publish = client._feed.current._publish
+    client._feed.current._publish = lambda *args: (seen.append(machine.writes), publish(*args))
+    client._feed.poller.step()
     assert (seen, machine.writes) == ([0], 1)
 
 
@@ -187,7 +187,7 @@ def test_definitions_of_another_environment_are_not_recalled(machine: Machine) -
     client = machine.run(source=Cached(source, folder), state_dir=None, environment="staging")
     assert (client.status.ready, client.status.origin) == (False, None)
     assert "staging" in str(client.status.problems)
-    client._poller.step()
+    client._feed.poller.step()
     assert (client.status.ready, client.status.problems) == (True, ())
 
 
@@ -196,8 +196,8 @@ def test_a_generation_that_is_refused_gives_way_to_the_one_before(machine: Machi
     for environment in ("staging", "production"):
         script = Fetched(document(FLAGS, environment=environment))
         client = machine.run(source=Cached(ScriptedSource(script), folder), state_dir=None)
-        client._poller.poll()
-        client._poller._keeping.write()
+        client._feed.poller.poll()
+        client._feed.poller._keeping.write()
     client = machine.run(source=Cached(ScriptedSource(), folder), state_dir=None, environment="staging")
     assert (client.status.origin, client.status.problems) == ("disk", ())
 
@@ -206,9 +206,9 @@ def test_what_an_earlier_run_met_does_not_decide_which_environment_this_one_is_i
     machine.first(Fetched(document(FLAGS, environment="prod")))
     client = machine.run(Fetched(document(FLAGS, environment="production")))
     assert client.status.origin == "disk"
-    client._poller.step()
-    client._poller.step()
-    assert (client.status.origin, client._environment()) == ("source", "production")
+    client._feed.poller.step()
+    client._feed.poller.step()
+    assert (client.status.origin, client._feed.environment()) == ("source", "production")
 
 
 @pytest.mark.parametrize(
@@ -253,8 +253,8 @@ def test_the_first_poll_asks_with_the_validator_and_a_304_confirms_what_was_reca
     machine.first(DOCUMENT)
     machine.clock.advance(3600)
     client = machine.run(NotModified())
-    client._poller.step()
-    client._poller.step()
+    client._feed.poller.step()
+    client._feed.poller.step()
     assert machine.source.asked == ['"1"']
     assert (client.status.origin, client.status.age_s) == ("source", 0)
 
@@ -262,8 +262,8 @@ def test_the_first_poll_asks_with_the_validator_and_a_304_confirms_what_was_reca
 def test_a_new_document_replaces_what_was_recalled(machine: Machine) -> None:
     machine.first(DOCUMENT)
     client = machine.run(CHANGED)
-    client._poller.step()
-    client._poller.step()
+    client._feed.poller.step()
+    client._feed.poller.step()
     assert (client.status.origin, reasons(client)["on"]) == ("source", Reason.DISABLED)
 
 
@@ -274,7 +274,7 @@ def test_without_a_good_document_no_validator_is_sent_and_a_304_is_a_failure(mac
     inner = folder.folder(folder.names()[0])
     inner.put("definitions.1", damage)
     client = machine.run(NotModified())
-    client._poller.step()
+    client._feed.poller.step()
     assert machine.source.asked == [None]
     assert (client.status.ready, client.status.source.last_error[:12]) == (False, "unasked_304:")
 
@@ -283,7 +283,7 @@ def test_a_refused_document_on_disk_lends_its_validator_to_nobody(machine: Machi
     folder = MemoryFolder(machine.disk)
     source = ScriptedSource(DOCUMENT)
     Cached(source, folder).keep(Fetched(b'{"schema": 2}', '"1"'), 1)
-    machine.run(source=Cached(source, folder), state_dir=None)._poller.step()
+    machine.run(source=Cached(source, folder), state_dir=None)._feed.poller.step()
     assert source.asked == [None]
 
 
@@ -308,7 +308,7 @@ def test_flags_that_outlived_their_definitions_serve_off_after_a_restart_too(mac
     assert reasons(client) == {"on": Reason.STATIC, "half": Reason.STALE, "split": Reason.STALE}
     assert client.decide("half", "user-1").reason is Reason.STALE
     machine.source.script = [NotModified()]
-    client._poller.poll()
+    client._feed.poller.poll()
     assert reasons(client)["half"] is Reason.SPLIT
 
 
@@ -317,8 +317,8 @@ def test_restarts_do_not_keep_definitions_young(machine: Machine) -> None:
     for _ in range(30):
         machine.clock.advance(3600)
         client = machine.run()
-        client._poller.step()
-        client._poller.step()
+        client._feed.poller.step()
+        client._feed.poller.step()
     assert client.status.age_s == 30 * 3600 + 30
     assert reasons(client)["half"] is Reason.STALE
 
@@ -326,7 +326,7 @@ def test_restarts_do_not_keep_definitions_young(machine: Machine) -> None:
 def test_confirmations_keep_definitions_young_over_restarts(machine: Machine) -> None:
     client = machine.run(source=Faithful(DOCUMENT))
     for _ in range(int(2 * DAY_S / 600)):
-        client._poller.step()
+        client._feed.poller.step()
         machine.clock.advance(600)
     assert machine.run().status.age_s == pytest.approx(600, abs=60)
 
@@ -334,7 +334,7 @@ def test_confirmations_keep_definitions_young_over_restarts(machine: Machine) ->
 def test_confirmations_are_written_once_a_minute_and_the_document_once(machine: Machine) -> None:
     client = machine.run(DOCUMENT, NotModified(), poll_interval_s=1)
     for _ in range(600):
-        client._poller.step()
+        client._feed.poller.step()
         machine.clock.advance(1)
     names = [name for step, name in machine.disk.steps if step == "write"]
     assert (names[0], set(names[1:]), len(names)) == ("definitions.1", {"confirmed"}, 10)
@@ -342,15 +342,15 @@ def test_confirmations_are_written_once_a_minute_and_the_document_once(machine: 
 
 def test_between_two_minutes_the_disk_is_left_alone(machine: Machine) -> None:
     client = machine.run(DOCUMENT, NotModified(), poll_interval_s=1)
-    client._poller.step()
+    client._feed.poller.step()
     for _ in range(59):
         machine.clock.advance(1)
         steps = len(machine.disk.steps)
-        client._poller.step()
+        client._feed.poller.step()
         assert len(machine.disk.steps) == steps
     machine.clock.advance(1)
     reads = machine.disk.count("read")
-    client._poller.step()
+    client._feed.poller.step()
     assert machine.disk.count("read") - reads == 3  # lines: of two generations, one of them missing, and a confirmation
     assert [name for step, name in machine.disk.steps if step == "write"] == ["definitions.1", "confirmed"]
 
@@ -368,25 +368,25 @@ def test_a_ramp_does_not_go_on_while_the_application_was_down_and_nobody_could_s
     client = machine.run()
     assert not client.enabled("ramp", "user-1")
     machine.source.script = [NotModified()]
-    machine.run(Fetched(document({"ramp": ramp})))._poller.poll()
+    machine.run(Fetched(document({"ramp": ramp})))._feed.poller.poll()
     assert machine.clients[-1].enabled("ramp", "user-1")
 
 
 def test_the_first_poll_after_a_restart_comes_soon(machine: Machine) -> None:
     machine.first(DOCUMENT)
     client = machine.run()
-    assert 0 <= client._poller.step() <= 2
+    assert 0 <= client._feed.poller.step() <= 2
     assert machine.source.asked == []
-    client._poller.step()
+    client._feed.poller.step()
     assert machine.source.asked == ['"1"']
 
 
 def test_after_changes_that_are_no_document_the_next_poll_fetches_one_to_keep(machine: Machine) -> None:
     """A 304 would say that the changed definitions are current, and not that those on disk are."""
     client = machine.run(DOCUMENT, CHANGED)
-    client._poller.step()
-    client._current.whole, client._current.validator = False, '"2"'
-    client._poller.step()
+    client._feed.poller.step()
+    client._feed.current.whole, client._feed.current.validator = False, '"2"'
+    client._feed.poller.step()
     assert machine.source.asked == [None, None]
     assert reasons(machine.run())["on"] is Reason.DISABLED
 
@@ -396,14 +396,14 @@ def test_after_changes_that_are_no_document_the_next_poll_fetches_one_to_keep(ma
 
 def test_what_one_process_fetched_the_others_do_not_write_again(machine: Machine) -> None:
     for _ in range(8):
-        machine.run(DOCUMENT)._poller.step()
+        machine.run(DOCUMENT)._feed.poller.step()
     assert machine.writes == 1
 
 
 def test_closing_one_takes_nothing_from_another(machine: Machine) -> None:
     one, other = machine.run(DOCUMENT), machine.run(DOCUMENT)
-    one._poller.step()
-    other._poller.step()
+    one._feed.poller.step()
+    other._feed.poller.step()
     before = stored(machine.disk)
     one.close()
     assert stored(machine.disk) == before
@@ -433,14 +433,14 @@ def test_nothing_is_held_open_so_that_a_fork_inherits_nothing(tmp_path: Path) ->
     gc.collect()
     before = os.listdir("/dev/fd")
     client = Client(source=ScriptedSource(DOCUMENT), sink=None, config=Config(state_dir=tmp_path / "state"))
-    client._poller.step()
+    client._feed.poller.step()
     assert os.listdir("/dev/fd") == before
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            client._poller.poll()
-            client._poller._keeping.write()
+            client._feed.poller.poll()
+            client._feed.poller._keeping.write()
             client.close()
             code = 0
         finally:
@@ -498,10 +498,10 @@ def test_with_a_directory_that_cannot_be_used_everything_else_works_and_one_warn
     source = ScriptedSource(DOCUMENT, CHANGED, NotModified())
     client = Client(source=source, sink=None, clock=StillClock(), config=Config(state_dir=state_dir))
     assert client.status.disk == "off"
-    client._poller.step()
+    client._feed.poller.step()
     assert reasons(client)["on"] is Reason.STATIC
     for _ in range(5):
-        client._poller.step()
+        client._feed.poller.step()
         client._clock.advance(30)
     assert reasons(client)["on"] is Reason.DISABLED
     assert (client.status.disk, client.status.source.state, client.status.origin) == ("off", "ok", "source")
@@ -516,7 +516,7 @@ def test_with_a_directory_that_cannot_be_used_everything_else_works_and_one_warn
 def test_a_directory_of_the_system_is_no_reason_to_fail() -> None:
     for path in ("/proc/self", "/dev/null", "/proc/1/state", "/" + "x" * 300):
         client = Client(source=ScriptedSource(DOCUMENT), sink=None, config=Config(state_dir=path))
-        client._poller.step()
+        client._feed.poller.step()
         assert (client.status.disk, client.status.ready) == ("off", True)
         client.close()
 
@@ -531,7 +531,7 @@ def test_a_disk_that_fails_costs_nothing_else_and_is_used_again_when_it_works(
     machine.disk.faults = faults = Failing(step, code=code)
     client = machine.run(CHANGED, NotModified())
     for _ in range(9):
-        client._poller.step()
+        client._feed.poller.step()
         machine.clock.advance(30)
         assert client.status.disk in ("failing", "ok")
     assert reasons(client)["on"] is Reason.DISABLED
@@ -539,7 +539,7 @@ def test_a_disk_that_fails_costs_nothing_else_and_is_used_again_when_it_works(
     assert sum(record.levelno >= WARNING for record in caplog.records) == 1
     assert faults.raised < 12
     faults.on = False
-    client._poller.step()
+    client._feed.poller.step()
     assert client.status.disk == "ok"
     assert "ok again" in caplog.records[-1].getMessage()
     assert reasons(machine.run())["on"] is Reason.DISABLED
@@ -549,7 +549,7 @@ def test_a_disk_that_fails_is_tried_every_ten_seconds(machine: Machine) -> None:
     machine.disk.faults = faults = Failing("write")
     client = machine.run(DOCUMENT, NotModified(), poll_interval_s=1)
     for _ in range(60):
-        client._poller.step()
+        client._feed.poller.step()
         machine.clock.advance(1)
     assert faults.raised == 6
 
@@ -560,7 +560,7 @@ def test_a_disk_that_fails_for_long_is_one_line_in_five_minutes(
     machine.disk.faults = Failing("write")
     client = machine.run(DOCUMENT, NotModified())
     for _ in range(3600 // 5):
-        client._poller.step()
+        client._feed.poller.step()
         machine.clock.advance(5)
     assert sum(record.levelno >= WARNING for record in caplog.records) == 12
 
@@ -570,8 +570,8 @@ def test_a_read_only_disk_is_recalled_from(machine: Machine) -> None:
     machine.disk.faults = Failing("create", "rename", "remove", code=errno.EROFS)
     client = machine.run(CHANGED)
     assert client.status.origin == "disk"
-    client._poller.step()
-    client._poller.step()
+    client._feed.poller.step()
+    client._feed.poller.step()
     assert (client.status.disk, reasons(client)["on"]) == ("off", Reason.DISABLED)
 
 
@@ -584,8 +584,8 @@ def test_a_source_that_keeps_things_its_own_way_and_fails_in_it_is_contained() -
             raise OSError("no number")
 
     client = Client(source=Odd(DOCUMENT), sink=None, config=Config(state_dir="/nowhere/at/all"))
-    assert isinstance(client._source, Odd)
-    client._poller.step()
+    assert isinstance(client._feed._source, Odd)
+    client._feed.poller.step()
     assert (client.status.ready, client.status.disk) == (True, "failing")
     client.close()
 

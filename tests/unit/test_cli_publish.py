@@ -148,10 +148,10 @@ def test_a_client_has_a_change_at_once_and_the_next_poll_needs_nothing(
     publish(place, server, {**FLAGS, "a": {"enabled": False}}, tmp_path)
     wait_for(lambda: not client.enabled("a", "u"))
     assert client.status.source.attempts == 2
-    before = client._current.generation
-    client._poll_worker.wake()
+    before = client._feed.current.generation
+    client._feed.worker.wake()
     wait_for(lambda: client.status.source.attempts == 3)
-    assert client._current.generation == before
+    assert client._feed.current.generation == before
     client.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("flagkit-")]
 

@@ -174,13 +174,13 @@ def test_definitions_age_until_they_are_confirmed(make: Make, clock: StillClock)
     source.local = True
     client = make(source=source)
     clock.advance(86_401)
-    client._poll()
-    client._poll()
+    client._feed.poll()
+    client._feed.poll()
     assert client.status.age_s == pytest.approx(86_401)
     assert client.decide("f", "u").reason is Reason.STALE
     assert client.decide("g", "u").reason is Reason.STATIC
     source.script = [Fetched(document({"f": HALF, "g": ON}), "v")]
-    client._poller.poll()
+    client._feed.poller.poll()
     assert client.decide("f", "u").reason is Reason.SPLIT
     assert client.status.age_s == 0
 

@@ -30,7 +30,7 @@ def test_before_the_first_definitions_defaults_apply_and_then_the_answers(make: 
     assert client.decide_all("u") == {}
     assert (client.status.ready, client.wait_ready(0)) == (False, False)
     source.script = [Fetched(document(FLAGS))]
-    client._poll_worker.wake()
+    client._feed.worker.wake()
     assert client.wait_ready(10)
     assert client.enabled("on", "u") is True
     assert (client.status.ready, client.status.errors) == (True, {"PROVIDER_NOT_READY": 2})
@@ -75,7 +75,7 @@ def test_definitions_that_cannot_change_do_not_grow_old(make: Make, clock: Still
 def test_a_second_start_does_not_bring_back_definitions_of_the_past(make: Make, edited: Edited) -> None:
     client = make(source=edited)
     client.start()
-    past = client._current.snapshot
+    past = client._feed.current.snapshot
 
     class Racing:
         """The definitions in use, which change right after they are first looked at."""
@@ -91,7 +91,7 @@ def test_a_second_start_does_not_bring_back_definitions_of_the_past(make: Make, 
                 edited.edit(client, {"g": {"enabled": False}})
             return value
 
-    client._current = Racing(client._current)  # type: ignore[assignment]
+    client._feed.current = Racing(client._feed.current)  # type: ignore[assignment]
     client.start()
     assert client._answers is not past
     assert not client.enabled("g", "u")
@@ -100,7 +100,7 @@ def test_a_second_start_does_not_bring_back_definitions_of_the_past(make: Make, 
 def test_refused_definitions_are_told_and_change_nothing(make: Make, edited: Edited) -> None:
     client = make(source=edited)
     edited.script = [Fetched(b"{")]
-    client._poller.poll()
+    client._feed.poller.poll()
     status = client.status
     assert status.source is not None
     assert (status.ready, status.source.state) == (True, "rejected")
@@ -117,10 +117,10 @@ def test_problems_of_a_refused_document_end_when_the_one_in_use_is_confirmed(mak
     source.local = True
     client = make(source=source)
     (problem,) = client.status.problems
-    client._poller.poll()
+    client._feed.poller.poll()
     assert problem in client.status.problems, "the definitions in use still have it"
     assert len(client.status.problems) == 2
-    client._poller.poll()
+    client._feed.poller.poll()
     assert client.status.problems == (problem,)
 
 

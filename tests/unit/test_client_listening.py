@@ -99,7 +99,7 @@ def test_a_refused_key_is_an_error_and_its_return_is_ready(make: Make) -> None:
     assert told.event == "error"
     assert "401" in (told.message or "")
     source.script = [Fetched(document({"a": ON}))]
-    client._poll_worker.wake()
+    client._feed.worker.wake()
     assert ready.next().event == "ready"
 
 
@@ -109,15 +109,15 @@ def test_definitions_nobody_confirms_any_more_are_stale_until_somebody_does(make
     stale, ready = Heard(), Heard()
     client.add_handler("stale", stale)
     client.add_handler("ready", ready)
-    client._poll()
+    client._feed.poll()
     assert ready.next().event == "ready"
     source.script = [unavailable()]
     for _ in range(8):
         clock.advance(10)
-        client._poll()
+        client._feed.poll()
     assert stale.next().event == "stale"
     source.script = [Fetched(document({"a": ON}))]
-    client._poll()
+    client._feed.poll()
     assert ready.next().event == "ready"
     assert stale.silent
 

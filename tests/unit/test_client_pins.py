@@ -69,10 +69,10 @@ def test_no_answer_is_not_pinned(make: Make) -> None:
     source = ScriptedSource(unavailable())
     client = make(source=source)
     with scope("u"):
-        client._poller.poll()
+        client._feed.poller.poll()
         assert client.decide("on").error_code is ErrorCode.PROVIDER_NOT_READY
         source.script = [Fetched(document(FLAGS))]
-        client._poller.poll()
+        client._feed.poller.poll()
         assert client.enabled("on")
 
 

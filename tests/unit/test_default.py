@@ -50,7 +50,7 @@ def test_once_it_is_configured_the_functions_ask_it() -> None:
     assert flagkit.decide("half", "u") is client.decide("half", "u")
     flagkit.track("event", "u", value=1, size=2)
     client.flush()
-    assert [event["name"] for event in client._sink.events if event["type"] == "metric"] == ["event"]  # type: ignore[union-attr]
+    assert [event["name"] for event in client._recording._sink.events if event["type"] == "metric"] == ["event"]  # type: ignore[union-attr]
 
 
 def test_functions_taken_before_it_is_configured_ask_the_client_of_the_moment() -> None:

@@ -102,7 +102,28 @@ def test_retries_back_off_to_ten_seconds() -> None:
     for _ in range(5):
         rig.clock.advance(rig.delivery.step())
         pauses.append(rig.delivery.step())
-    assert pauses == [4, 8, 10, 10, 10]
+    assert pauses == [4, 8, 10, 12, 12]
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
+def test_an_outage_that_lasts_is_met_with_six_requests_a_minute_and_made_up_for_soon(chance: float) -> None:
+    rig = Rig(chance=chance, flush_interval_s=1)
+    posts: list[float] = []
+
+    def refused(_: Batch) -> Sent:
+        posts.append(rig.clock.monotonic_s())
+        return Retry("http_503")
+
+    rig.sink.script = [refused] * 1000
+    for _ in range(600):
+        rig.track(2)
+        rig.run(1)
+    in_a_minute = [sum(at_s <= other_s < at_s + 60 for other_s in posts) for at_s in posts]
+    assert in_a_minute[0] <= 10, "four at first, then six"
+    assert max(in_a_minute[4:]) <= 6
+    rig.sink.script = []
+    rig.run(13)
+    assert rig.buffer.account() == (1200, 0, 1200, {}, 0)
 
 
 def test_a_wrong_key_slows_delivery_down_and_loses_nothing() -> None:

@@ -162,6 +162,23 @@ def test_a_body_of_exactly_the_bound_is_taken_and_one_byte_more_is_not() -> None
         assert failure(wire_to(server.url), max_bytes=len(zeros) - 1) == "too_large"
 
 
+@pytest.mark.parametrize("announced", [True, False])
+def test_what_is_compressed_has_half_the_bound_on_the_wire(announced: bool) -> None:
+    body = random.Random(3).randbytes(50_000)
+    sent = zlib.compress(body, 9, 31)
+
+    def compressed(call: Call) -> None:
+        if announced:
+            gzipped(call, sent)
+        else:
+            call.send(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n" + sent)
+            call.hang_up()
+
+    with serving(compressed) as server:
+        assert get(wire_to(server.url), max_bytes=2 * len(sent)).body == body
+        assert failure(wire_to(server.url), max_bytes=2 * len(sent) - 2) == "too_large"
+
+
 def endless_body(call: Call) -> None:
     call.send(b"HTTP/1.1 200 OK\r\n\r\n")
     while True:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -301,3 +303,18 @@ def test_a_forked_child_leaves_the_parents_stream_alone_and_has_its_own() -> Non
         go_on.set()
         assert isinstance(listening.next(LONG_S), Changed)
         listening.close()
+
+
+def test_an_exception_nobody_expected_shows_no_key_in_its_local_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    with streaming(heard) as (source, _):
+
+        def unforeseen(*_: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(socket.socket, "sendall", unforeseen)
+        with pytest.raises(ZeroDivisionError) as raised:
+            listen(source)
+        monkeypatch.undo()
+    below = raised.value.with_traceback(raised.tb.tb_next)  # the key is in this frame, with the server's records
+    seen = traceback.TracebackException.from_exception(below, capture_locals=True)
+    assert KEY not in "".join(seen.format())

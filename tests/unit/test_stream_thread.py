@@ -123,7 +123,7 @@ def test_a_poll_that_hangs_holds_up_no_change_and_its_late_answer_undoes_none() 
         return fetch(*given, **more)
 
     source.fetch = hang
-    client._poll_worker.wake()
+    client._feed.worker.wake()
     assert asked.wait(PATIENCE_S)
     talk.say(Changed(b'{"epoch":"e","number":2,"base":1,"removed":[],"flag_count":1,"flags":{"f":{"enabled":false}}}'))
     wait_for(lambda: not client.enabled("f", "u"))
