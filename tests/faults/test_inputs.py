@@ -83,7 +83,7 @@ def test_f04_a_key_prints_as_its_digest_and_is_not_pickled_or_copied(stage: Stag
     app = stage.start()
     told = app.do("""
 import copy, pickle
-secret = client._feed._source._wire._key if hasattr(client._feed._source, "_wire") else flagkit.http.Secret(SETTINGS["key"])
+secret = client._feed._source._wire._key
 answer = [repr(secret), str(secret), f"{secret}", f"{secret!s:>40}", "%s" % secret, repr([secret])]
 answer.append(repr(client.__dict__))
 for work in (pickle.dumps, copy.copy, copy.deepcopy, json.dumps, vars):
