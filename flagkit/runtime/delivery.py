@@ -167,8 +167,10 @@ class Delivery:
             if left_s <= 0 or not driving.acquire(timeout=left_s):
                 break
             try:
-                wait_s = (self._resume_s if tried else self._asked_s) - self._clock.monotonic_s()
-                if wait_s <= 0:
+                now_s = self._clock.monotonic_s()
+                wait_s = (self._resume_s if tried else self._asked_s) - now_s
+                left_s = deadline_s - now_s  # after the turn was waited for
+                if wait_s <= 0 < left_s:
                     self._goal = max(self._goal, goal)
                     tried = self._send(min(self._config.deadline_s, left_s)) > 0
             finally:

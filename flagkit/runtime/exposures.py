@@ -53,7 +53,8 @@ class Exposures:
     def after_fork(self) -> None:
         """Keep the memory: what the parent recorded, the parent sends. Assigns only."""
         self._look_up_ms = 0
-        self._base = 0
+        #: The count of admitted events at which nobody was remembered; below any, so that the first look counts.
+        self._base = -self._max_units
 
     def record(self, decision: Decision, key: bytes) -> None:
         """Record that the unit met ``decision``, whose ``_exposed`` is a set that lacks ``key``.

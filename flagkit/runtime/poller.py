@@ -123,12 +123,14 @@ class Poller:
         With definitions at hand the first poll comes at a random time within one interval, so that processes which
         started (or were forked) together do not poll together; soon, when they are those of an earlier run.
         """
-        left_s = self._due_s - self._clock.monotonic_s()
-        if 0 < left_s < math.inf:
+        hurried = self._due_s < math.inf
+        # Whoever woke this thread, and however long ago: the server's wish may have come since.
+        left_s = max(self._spared_s, self._due_s if hurried else -math.inf) - self._clock.monotonic_s()
+        if left_s > 0:
             return left_s
         if not self._settled:
             self._settled = True
-            if self.loaded and left_s > 0:
+            if self.loaded and not hurried:
                 self._keeping.write()
                 interval_s = self._config.poll_interval_s
                 return self._random.random() * (min(interval_s, _SOON_S) if self._current.recalled else interval_s)

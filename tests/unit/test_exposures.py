@@ -81,6 +81,19 @@ def test_the_units_remembered_are_bounded_over_all_flags() -> None:
     assert len(buffer) == 1000
 
 
+def test_units_that_a_parent_process_met_count_in_its_child() -> None:
+    recorder, buffer = exposures(max_exposed_units=100)
+    met = decision()
+    for number in range(90):
+        meet(recorder, met, b"%d" % number)
+    buffer.after_fork()
+    recorder.after_fork()
+    for number in range(100, 200):
+        meet(recorder, met, b"%d" % number)
+        recorder.turn()
+        assert len(met._exposed or ()) <= 101
+
+
 def test_metric_events_do_not_count_as_remembered_units() -> None:
     recorder, buffer = exposures(max_exposed_units=100)
     met = decision()

@@ -38,6 +38,28 @@ def test_flush_gives_the_sink_no_more_time_than_it_has() -> None:
     assert rig.sink.deadlines == [3, rig.config.deadline_s]
 
 
+def test_flush_counts_the_wait_for_its_turn_as_time_spent() -> None:
+    rig = Rig()
+    rig.track(1)
+    driving = rig.delivery._driving
+
+    class Turn:
+        """A lock that somebody else holds for two seconds."""
+
+        def acquire(self, timeout: float) -> bool:
+            rig.clock.advance(2)
+            return driving.acquire(timeout=timeout)
+
+        def release(self) -> None:
+            driving.release()
+
+    rig.delivery._locks["driving"] = Turn()  # type: ignore[assignment]
+    assert rig.delivery.flush(3) == 0
+    rig.track(1)
+    assert rig.delivery.flush(1.5) == 1, "its turn came too late"
+    assert rig.sink.deadlines == [1]
+
+
 def test_flush_tries_once_although_a_retry_is_not_due_yet() -> None:
     rig = Rig(Retry("refused"))
     rig.track(10)

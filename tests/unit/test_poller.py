@@ -283,6 +283,16 @@ def test_a_server_that_asked_to_be_left_alone_is_left_alone_by_those_in_a_hurry_
     assert len(source.asked) == 2
 
 
+def test_a_server_that_asked_to_be_left_alone_is_not_asked_by_whoever_wakes_the_poller() -> None:
+    poller, source, _, clock = polling(Fetched(b"one", "v1"), unavailable(retry_after_s=120), NotModified(), chance=0)
+    poller.step()
+    poller.step()
+    assert poller.step() == pytest.approx(120)
+    clock.advance(120)
+    poller.step()
+    assert len(source.asked) == 3
+
+
 def test_a_forked_child_is_in_no_hurry() -> None:
     poller, *_ = polling(Fetched(b"one", "v1"), NotModified())
     poller.step()
