@@ -94,38 +94,44 @@ class Snapshot:
         )
         compiled = self.compiled.copy()
         changed = new.changes_since(self, compiled)
-        for key, decide in compiled.items():
-            if key not in changed:
-                new.compiled[key] = decide
-            elif key in new.definitions.flags:
-                # Beforehand, not at the next question. Whatever stands in the way of it is that flag's matter alone.
-                contained(new._compile, key, otherwise=None)
+        for key in changed:
+            del compiled[key]
+        new.compiled = compiled
+        for key in changed & new.definitions.flags.keys():
+            # Beforehand, not at the next question. Whatever stands in the way of it is that flag's matter alone.
+            contained(new._compile, key, otherwise=None)
         return new
 
-    def changes_since(self, before: Snapshot, keys: Iterable[str]) -> frozenset[str]:
+    def changes_since(self, before: Snapshot, keys: Iterable[str]) -> set[str]:
         """Which of the flags ``keys`` may answer differently here than in ``before``, parents aside."""
         old, new = before.definitions, self.definitions
         if old.holdouts != new.holdouts:
-            return frozenset(keys)
+            return set(keys)
+        old_flags, new_flags = old.flags, new.flags
         segments = before._changed_segments(self)
+        marked = before.stale ^ self.stale
+        layers, trips = old.layers != new.layers, before.trips != self.trips
 
-        def same(key: str) -> bool:
-            flag = new.flags.get(key)
-            if flag is None or flag is not old.flags.get(key):
-                return False
+        def differs(key: str) -> bool:
             return (
-                (key in self.stale) == (key in before.stale)
-                and self.trips.get(key) == before.trips.get(key)
-                and flag.segments.isdisjoint(segments)
-                and new.layer_of(key) == old.layer_of(key)
+                key in marked
+                or not new_flags[key].segments.isdisjoint(segments)
+                or (layers and new.layer_of(key) != old.layer_of(key))
+                or (trips and self.trips.get(key) != before.trips.get(key))
             )
 
-        return frozenset(key for key in keys if not same(key))
+        # Nearly always there is one document after another, and all that differs is a flag or two.
+        look = bool(segments or marked or layers or trips)
+        return {
+            key
+            for key in keys
+            if (flag := new_flags.get(key)) is None or flag is not old_flags.get(key) or (look and differs(key))
+        }
 
     def affected_since(self, before: Snapshot) -> frozenset[str]:
         """The flags that may answer differently here than in ``before``, those that depend on such included."""
         flags = self.definitions.flags
-        affected = set(self.changes_since(before, flags.keys() | before.definitions.flags.keys()))
+        affected = self.changes_since(before, flags.keys() | before.definitions.flags.keys())
         children = [key for key, flag in flags.items() if flag.prerequisites and key not in affected]
         spreading = bool(affected and children)
         while spreading:

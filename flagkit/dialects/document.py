@@ -97,7 +97,9 @@ class Document:
                 found = known.get(text[at : line_end - 1]) if text[line_end - 1] == "," else None
                 if found is not None:
                     yield Entry(section, "", None, "", found)
-                    at = _end(text, line_end)
+                    at = line_end + 1
+                    if text[at : at + 1] != '"':
+                        at = _end(text, at)
                     if text[at : at + 1] != '"':
                         raise JSONDecodeError("a comma with nothing after it", text, at)
                     continue
