@@ -326,6 +326,7 @@ class Client:
         """
         if self._closed:
             return 0
+        process.notice_fork()
         self._closed = True
         self._answers = self._feed.snapshot
         ends_s = self._clock.monotonic_s() + timeout_s

@@ -116,6 +116,7 @@ class Segment:
         """What is in this loose segment was written to the file of that one, and it takes its place; nobody settles."""
         self.owner, self.name, self.born_s, self.created_ms = on.owner, on.name, on.born_s, on.created_ms
         self.closed = False
+        self._at = HEAD  # what was settled before is not in that file
         self._read = HEAD + sum(size for _, size in self._ahead)
         self._end = self._read
         self.folder = on.folder

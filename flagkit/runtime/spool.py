@@ -151,7 +151,9 @@ class Spool:
             return
         if not self._released:
             if segment.folder is None:
-                with self.spooler.holding():  # it may be on its way to the disk after all
+                # It may be on its way to the disk after all: then what is settled here must not be written there,
+                # which is worth waiting for, however long the disk takes.
+                with self.spooler.holding(-1):
                     segment.settle(count)
             else:
                 if not delivered and len(lost) == 1 and self.spooler.root is not None:

@@ -6,6 +6,9 @@ A schedule that fails prints its seed; ``pytest tests/simulation --seed N`` runs
 from __future__ import annotations
 
 from hashlib import md5
+from typing import Any
+
+import pytest
 
 from tests.simulation.schedule import Task
 from tests.simulation.world import World
@@ -13,6 +16,20 @@ from tests.simulation.world import World
 
 def test_whatever_goes_wrong_every_promise_holds(seed: int) -> None:
     World(seed).play()
+
+
+@pytest.mark.parametrize(
+    ("found", "settings"),
+    [
+        # Events that were lent, delivered in part and then written to disk.
+        (375, {"disk_faults": True, "spooled": True, "deaths": True, "batch_size": 5, "poison": 0.02, "weather_s": 10.0}
+         | {"slots": 1, "max_spool_age_s": 604_800, "burst": 10}),
+        # The same on a disk so slow that nobody waited for it.
+        (1197, {}),
+    ],
+)  # fmt: skip
+def test_what_a_schedule_has_found_it_does_not_find_again(found: int, settings: dict[str, Any]) -> None:
+    World(found, **settings).play()
 
 
 def test_a_seed_means_the_same_every_time() -> None:

@@ -8,7 +8,7 @@ import pytest
 from folders import Failing, MemoryFolder
 from spools import World, numbers
 
-from flagkit.events import Retry
+from flagkit.events import Delivered, Retry, TooLarge
 
 HUNG = [Retry("deadline")] * 10_000
 
@@ -189,3 +189,22 @@ def test_a_folder_that_disappears_is_replaced() -> None:
     assert account.pending == 0
     assert account.delivered >= 20
     assert process.spooler.disk == "ok"
+
+
+def test_what_was_lent_and_delivered_in_part_is_found_where_it_landed() -> None:
+    world = World(TooLarge(), Delivered(), *[Retry("deadline")] * 4)
+    first = world.process(batch_size=4)
+    world.disk.faults = failing = Failing("write")
+    first.track(4)
+    first.run(6)  # four are lent, two delivered
+    failing.on = False
+    first.run(11)  # the other two land
+    first.track(4)
+    first.run(0.1)
+    world.sink.script[:] = [Delivered(), Delivered(), *[Retry("deadline")] * 100]
+    first.run(20)
+    first.kill()
+    world.sink.script.clear()
+    second = world.process()
+    second.run(20)
+    assert numbers(world) == list(range(8))
