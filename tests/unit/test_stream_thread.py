@@ -75,9 +75,9 @@ def test_a_client_dropped_without_close_leaves_no_thread_and_no_connection() -> 
     (thread,) = threads()
     gone = weakref.ref(client)
     del client
-    gc.collect()
+    # Whichever thread is in the middle of a round holds it until that is over.
+    wait_for(lambda: gc.collect() >= 0 and gone() is None)
     thread.join(PATIENCE_S)
-    assert gone() is None
     assert (thread.is_alive(), talk.closed) == (False, 1)
 
 
