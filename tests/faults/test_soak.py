@@ -43,7 +43,7 @@ class Last(collections.deque):
         self.count += 1
         super().append(taken)
 for wait in waits.values():
-    wait.taken = Last(maxlen=20_000)
+    wait.taken = Last(maxlen=1_000)
 Waits.count = property(lambda wait: wait.taken.count)
 tracemalloc.start()
 """
