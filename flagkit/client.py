@@ -16,8 +16,8 @@ from flagkit.boundary import contained
 from flagkit.clock import Clock
 from flagkit.config import Config
 from flagkit.context import ANONYMOUS, Context, Scope, as_context, current_scope, overriding
-from flagkit.core.compile import Decide, Forced
 from flagkit.core.explain import Explanation, explain
+from flagkit.core.logic import Decide, Forced
 from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import ConfigError
@@ -151,7 +151,7 @@ class Client:
             key = asker._key
             if key and key not in exposed and not asker.synthetic:
                 self._record(decision, key)
-        if decision.error_code is None:
+        if decision.variant is not None:
             return decision.enabled
         if default is UNSET:
             default = isinstance(flag, Flag) and flag.default is True
@@ -160,7 +160,7 @@ class Client:
     def variant(self, flag: str, context: object = None, *, default: str | None = None) -> str | None:
         """The name of the variant served, or ``default``; records the exposure. Raises: nothing."""
         decision = self.decide(flag, context)
-        return decision.variant if decision.error_code is None else self._otherwise(decision, default)
+        return decision.variant if decision.variant is not None else self._otherwise(decision, default)
 
     @overload
     def value(self, flag: Flag[T], context: object = None) -> T: ...
@@ -178,7 +178,7 @@ class Client:
         if default is UNSET:
             default = flag.default if isinstance(flag, Flag) else None
         decision = self._decide(flag, asker)
-        if decision.error_code is not None:
+        if decision.variant is None:
             return self._otherwise(decision, default)
         value = decision.value
         if type(value) is not type(default) and default is not None:
@@ -399,7 +399,8 @@ class Client:
         return decision
 
     def _otherwise(self, decision: Decision, default: T) -> T:
-        self._count(decision.error_code or ErrorCode.GENERAL)
+        if decision.error_code is not None:
+            self._count(decision.error_code)
         return default
 
     def _count(self, code: ErrorCode) -> None:

@@ -43,8 +43,10 @@ class Decision:
     """The answer for one flag and context. Treat it as frozen.
 
     flag: the flag's key.
-    variant: the variant served; None when the reason is ERROR (the caller's default applies).
-    enabled: whether ``variant`` is anything but the flag's off variant; False on ERROR.
+    variant: the variant served; None when there is none and the caller's default applies: the reason is ERROR, or
+        DISABLED or DEFAULT in dialects whose backend leaves it at that.
+    enabled: whether ``variant`` is anything but the flag's off variant, or what its backend calls enabled; False
+        without a variant.
     value: the variant's JSON value; arrays and objects are fresh copies on every read.
     reason, error_code: why; ``error_code`` is set exactly when the reason is ERROR.
     rule: the name of the rule that decided, if one did.

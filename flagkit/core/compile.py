@@ -12,25 +12,15 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final
 
 from flagkit.context import MAX_UNIT_BYTES, SETTINGS, Context, as_context
 from flagkit.core import bucketing
 from flagkit.core.conditions import Conditions, key_reader
+from flagkit.core.logic import Decide
 from flagkit.core.model import UNIT, Comparison, Condition, Definitions, FlagDefinition, InSegment, Path, Rule
 from flagkit.core.operators import OPERATORS
 from flagkit.decision import Decision, ErrorCode, Reason
-
-Forced: TypeAlias = "Mapping[str, str | bool] | None"
-#: Context, forced answers, and the parent flags' decisions by key -> decision. A plain dict with a proper ``unit`` is
-#: read in place; of any other it raises, and ``as_context`` is the way.
-Decide: TypeAlias = "Callable[[Context | dict[str, Any], Forced, Parents], Decision]"
-if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Parents(Protocol):
-        def decide(self, flag: str, context: Context, forced: Forced = None) -> Decision: ...
-
 
 _UNDECIDING: Final = ("description", "owner", "expires", "version")
 _LONG_SPLIT: Final = 16
@@ -72,25 +62,47 @@ class Outcomes:
         self.version = version_of(flag)
         self.made: dict[tuple[Any, ...], Decision] = {}
 
-    def serve(self, variant: str, reason: Reason, rule: str | None = None, analysable: bool = False) -> Decision:
-        outcome = (variant, reason, rule, analysable)
+    def serve(
+        self,
+        variant: str,
+        reason: Reason,
+        rule: str | None = None,
+        analysable: bool = False,
+        *,
+        enabled: bool | None = None,
+    ) -> Decision:
+        outcome = (variant, reason, rule, analysable, enabled)
         decision = self.made.get(outcome)
         if decision is None:
-            decision = self.made[outcome] = self._new(variant, reason, rule, variant, analysable)
+            decision = self.made[outcome] = self._new(variant, reason, rule, variant, analysable, enabled)
         return decision
+
+    def otherwise(self, reason: Reason) -> Decision:
+        return Decision(self._flag.key, None, None, reason, version=self.version)
+
+    def fail(self, code: ErrorCode) -> Decision:
+        return failed(self._flag.key, code)
 
     def tripped(self, instead_of: Decision, control: str) -> Decision:
         """The control, for units that were assigned a variant whose guard has tripped."""
         return self._new(control, Reason.GUARD, instead_of.rule, instead_of.assigned, False)
 
-    def _new(self, variant: str, reason: Reason, rule: str | None, assigned: str | None, analysable: bool) -> Decision:
+    def _new(
+        self,
+        variant: str,
+        reason: Reason,
+        rule: str | None,
+        assigned: str | None,
+        analysable: bool,
+        enabled: bool | None = None,
+    ) -> Decision:
         flag = self._flag
         return Decision(
             flag.key,
             variant,
             flag.variants[variant],
             reason,
-            enabled=variant != flag.off,
+            enabled=variant != flag.off if enabled is None else enabled,
             rule=rule,
             assigned=assigned,
             analysable=analysable,
@@ -111,19 +123,24 @@ def compile_flag(
     *,
     observe: bool,
     stale: bool,
-    tripped: frozenset[str],
+    tripped: Mapping[str, str],
 ) -> Decide:
     """One flag as a function.
 
-    Args: stale, the definitions are older than this flag bears; tripped, variants whose guard has tripped.
+    Args: stale, the definitions are older than this flag bears; tripped, variant whose guard has tripped -> control.
     """
     outcomes = Outcomes(flag, observe)
-    decide = _Writer(flag, definitions, conditions, outcomes, stale).function()
+    if flag.logic is not None and flag.enabled and not stale:
+        decide = flag.logic(outcomes, conditions.now_ms)
+    else:
+        decide = _Writer(flag, definitions, conditions, outcomes, stale).function()
     if not tripped:
         return decide
-    wanted = flag.guard.get("control") if flag.guard else None
-    control = wanted if isinstance(wanted, str) and wanted in flag.variants else flag.off
-    instead = {made: outcomes.tripped(made, control) for made in outcomes.made.values() if made.variant in tripped}
+    instead = {
+        made: outcomes.tripped(made, control)
+        for made in outcomes.made.values()
+        if (control := tripped.get(made.variant or "")) is not None
+    }
     return lambda context, forced, parents: instead.get(answer := decide(context, forced, parents), answer)
 
 

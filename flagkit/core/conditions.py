@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from flagkit.context import Context, unit_key
 from flagkit.core import bucketing
+from flagkit.core.logic import Now
 from flagkit.core.model import (
     UNIT,
     AnyOf,
@@ -24,7 +25,7 @@ from flagkit.core.model import (
     Step,
     TimeWindow,
 )
-from flagkit.core.operators import OPERATORS, Now, Question, Test
+from flagkit.core.operators import OPERATORS, Question, Test
 
 #: A condition compiled: its answer for a context.
 Answer: TypeAlias = Callable[[Context], bool | None]
@@ -58,16 +59,16 @@ def key_reader(path: Path) -> Callable[[Context], bytes | None]:
 class Conditions:
     """Builds the tests of one set of definitions."""
 
-    __slots__ = ("_built", "_now_ms", "_segments")
+    __slots__ = ("_built", "_segments", "now_ms")
 
     def __init__(self, segments: Mapping[str, Segment], now_ms: Now) -> None:
         self._segments = segments
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         self._built: dict[str, Answer] = {}
 
     def operator(self, comparison: Comparison) -> Test:
         """The comparison's operator on a value, before negation."""
-        question = Question(comparison.values, comparison.ignore_case, self._now_ms)
+        question = Question(comparison.values, comparison.ignore_case, self.now_ms)
         return OPERATORS[comparison.operator].make(question)
 
     def test(self, condition: Condition, flag: str) -> Answer:
@@ -82,7 +83,7 @@ class Conditions:
         """The hash bound of a rollout by steps, as of now."""
         times = [step.from_ms for step in steps]
         limits = [0, *(bucketing.hash_limit(step.threshold) for step in steps)]
-        now_ms = self._now_ms
+        now_ms = self.now_ms
         return lambda: limits[bisect_right(times, now_ms())]
 
     def _positive(self, condition: Condition, flag: str) -> Answer:
@@ -100,7 +101,7 @@ class Conditions:
         return _any(inner) if isinstance(condition, AnyOf) else _all(inner)
 
     def _window(self, window: TimeWindow) -> Answer:
-        start, end, now_ms = window.from_ms, window.until_ms, self._now_ms
+        start, end, now_ms = window.from_ms, window.until_ms, self.now_ms
 
         def inside(_: Context) -> bool:
             now = now_ms()

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from flagkit.boundary import contained
 from flagkit.context import Context
 from flagkit.core import bucketing
-from flagkit.core.compile import Forced
 from flagkit.core.conditions import Conditions, key_reader, reader
+from flagkit.core.logic import Forced
 from flagkit.core.model import (
     UNIT,
     AllOf,
@@ -165,6 +165,8 @@ class _Walk:
             yield Step("override", f"serves {self.decision.variant}", decided=True)
         if self.decision.error_code is ErrorCode.GENERAL:
             yield Step("context", "something in it raised an exception", decided=True)
+        if flag.logic is not None and flag.enabled and flag.key not in self.snapshot.stale:
+            yield Step("rules", f"as its backend has them: {self.decision.reason.value}", decided=True)
         if context._key is False:
             yield Step("context", f"{shown(context.unit)[:64]} is not a unit", decided=True)
         if not flag.enabled:

@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from flagkit.core.logic import Logic
+from flagkit.core.policy import GuardPolicy
+from flagkit.errors import Problem
+
 Path: TypeAlias = tuple[str, ...]
 UNIT: Final[Path] = ("unit",)
 
@@ -104,7 +108,9 @@ class FlagDefinition(NamedTuple):
     """One flag. ``variants`` maps names to JSON values; ``off`` and ``default`` are two of the names.
 
     text: the flag as written, from which its version follows when ``version`` is None.
-    segments: names of the segments its conditions use. guard: the policy as written, or None.
+    segments: names of the segments its conditions use. guard: None without one, or with a bad one.
+    remarks: what is wrong in it although it is used.
+    logic: what decides in place of ``prerequisites`` to ``rules``, in dialects whose backend decides its own way.
     """
 
     key: str
@@ -120,12 +126,14 @@ class FlagDefinition(NamedTuple):
     kind: str = "release"
     version: str | None = None
     max_age_s: int | None = None
-    guard: Mapping[str, Any] | None = None
+    guard: GuardPolicy | None = None
     owner: str | None = None
     expires: str | None = None
     description: str | None = None
     segments: frozenset[str] = frozenset()
     text: str = ""
+    logic: Logic | None = None
+    remarks: tuple[Problem, ...] = ()
 
     @property
     def is_partial(self) -> bool:

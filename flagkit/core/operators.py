@@ -16,10 +16,10 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from flagkit.core.dates import DATE_FORM, parse_age_ms, parse_date_ms
+from flagkit.core.logic import Now
 from flagkit.core.versions import Version, first_after, parse_version
 
 Test: TypeAlias = Callable[[Any], bool | None]
-Now: TypeAlias = Callable[[], int]
 
 MAX_STRING: Final = 4096
 MAX_ITEMS: Final = 500

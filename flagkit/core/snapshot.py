@@ -7,17 +7,19 @@ as it is, with its decisions. Any thread may ask; no lock is taken (compiling tw
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from flagkit.boundary import contained
 from flagkit.context import Context
-from flagkit.core.compile import Decide, Forced, compile_flag, failed, version_of
+from flagkit.core.compile import compile_flag, failed, version_of
 from flagkit.core.conditions import Conditions
+from flagkit.core.logic import Decide, Forced, Now
 from flagkit.core.model import Definitions, FlagDefinition
-from flagkit.core.operators import Now
 from flagkit.decision import Decision, ErrorCode, Reason
 
 _MAX_SHOWN_KEY: Final = 128
+#: Flag -> variant -> what is served instead of it.
+Trips: TypeAlias = Mapping[str, Mapping[str, str]]
 
 
 class Snapshot:
@@ -25,7 +27,7 @@ class Snapshot:
 
     definitions: the model. ready: False for the empty one before the first definitions.
     observe: exposures to its decisions may be recorded. now_ms: the definitions' clock.
-    stale: flags that have outlived their definitions. trips: flag -> variants whose guard has tripped.
+    stale: flags that have outlived their definitions. trips: flag -> variant whose guard has tripped -> its control.
     compiled: the flags asked for so far, as functions; verbs in a hurry call them straight.
     """
 
@@ -39,12 +41,12 @@ class Snapshot:
         observe: bool = False,
         ready: bool = True,
         stale: frozenset[str] = frozenset(),
-        trips: Mapping[str, frozenset[str]] | None = None,
+        trips: Trips | None = None,
     ) -> None:
         self.definitions = definitions
         self.ready = ready
         self.stale = stale
-        self.trips = trips or {}
+        self.trips: Trips = trips or {}
         self.now_ms = now_ms
         self._observe = observe
         self._conditions = Conditions(definitions.segments, now_ms)
@@ -82,7 +84,7 @@ class Snapshot:
         definitions: Definitions | None = None,
         *,
         stale: frozenset[str] | None = None,
-        trips: Mapping[str, frozenset[str]] | None = None,
+        trips: Trips | None = None,
     ) -> Snapshot:
         """The next snapshot, with what is given changed. Flags compiled here are ready there, anew if need be."""
         new = Snapshot(
@@ -163,7 +165,7 @@ class Snapshot:
             self._conditions,
             observe=self._observe,
             stale=key in self.stale,
-            tripped=self.trips.get(key, frozenset()),
+            tripped=self.trips.get(key, {}),
         )
         return self.compiled.setdefault(key, compiled)
 

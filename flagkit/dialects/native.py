@@ -81,12 +81,7 @@ class Reading:
             )
             return
         self.flags[flag.key] = self.entries["flags"][flag.text] = flag
-        self._remark(flag)
-
-    def _remark(self, flag: FlagDefinition) -> None:
-        if flag.guard is not None:
-            path, message = f"$.flags.{flag.key}.guard", "guards are not built yet: the flag is served without one"
-            self.problems.append(Problem(path, message, flag.key, refused=False))
+        self.problems += flag.remarks
 
     def _new_flag(self, entry: Entry) -> FlagDefinition | None:
         faults, at = Faults(), ((None, "flags"), entry.key)

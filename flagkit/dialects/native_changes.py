@@ -133,8 +133,8 @@ class _Following(Reading):
         self.segments = dict(known.segments)
         self.entries = {section: {**written.get(section, {}), **texts} for section, texts in self.entries.items()}
         for flag in known.flags.values():
-            if flag.guard is not None and self.flags.get(flag.key) is flag:
-                self._remark(flag)
+            if flag.remarks and self.flags.get(flag.key) is flag:
+                self.problems += flag.remarks
 
     def _etag(self) -> str | None:
         etag = self.head.get("etag")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from flagkit.core import policy
 from flagkit.core.dates import DATE_FORM, parse_date_ms
 from flagkit.core.model import Condition, FlagDefinition, Prerequisite, Rule
+from flagkit.core.policy import GuardPolicy
 from flagkit.dialects.fields import (
     At,
     Faults,
@@ -22,6 +24,7 @@ from flagkit.dialects.fields import (
     unknown_fields,
 )
 from flagkit.dialects.native_conditions import read_conditions, read_key, read_rule, read_units, segments_in
+from flagkit.errors import Problem
 
 _FLAG: Final = frozenset(
     {
@@ -61,6 +64,7 @@ def read_flag(key: str, value: object, text: str, at: At, faults: Faults) -> Fla
     if not raw.keys() <= _FLAG:
         unknown_fields(raw, _FLAG, at, faults)
     variants, off, default = _variants(raw, at, faults)
+    guard, remarks = _guard(raw["guard"], variants, key, (at, "guard")) if "guard" in raw else (None, ())
     rules = tuple(
         [
             read_rule(rule, variants, index, ((at, "rules"), index), faults)
@@ -93,12 +97,13 @@ def read_flag(key: str, value: object, text: str, at: At, faults: Faults) -> Fla
         kind=read_choice(raw["kind"], _KINDS, (at, "kind"), faults) if "kind" in raw else "release",
         version=_version(raw["version"], (at, "version"), faults) if "version" in raw else None,
         max_age_s=read_whole(raw["max_age_s"], (at, "max_age_s"), faults, 1, 1 << 31) if "max_age_s" in raw else None,
-        guard=read_object(raw["guard"], (at, "guard"), faults) if "guard" in raw else None,
+        guard=guard,
         owner=read_text(raw["owner"], (at, "owner"), faults) if "owner" in raw else None,
         expires=_expires(raw["expires"], (at, "expires"), faults) if "expires" in raw else None,
         description=_description(raw["description"], (at, "description"), faults) if "description" in raw else None,
         segments=_segments(rules, exclude),
         text=text,
+        remarks=remarks,
     )
 
 
@@ -164,6 +169,27 @@ def _prerequisites(value: object, at: At, faults: Faults) -> tuple[Prerequisite,
         variants = tuple(read_text(name, ((at, index), "variants"), faults) for name in names)
         parents.append(Prerequisite(read_key(parent.get("flag"), ((at, index), "flag"), faults), variants))
     return tuple(parents)
+
+
+def _guard(
+    value: object, variants: Mapping[str, Any], flag: str, at: At
+) -> tuple[GuardPolicy | None, tuple[Problem, ...]]:
+    """The policy, or none and why: a mistake in it costs the flag its guard and nothing else."""
+    faults = Faults()
+    raw = read_object(value, at, faults)
+    unknown_fields(raw, policy.FIELDS, at, faults)
+    for field in raw.keys() & policy.FIELDS:
+        expected = policy.expected_of(field, raw[field])
+        if expected is not None:
+            faults.expected((at, field), raw[field], expected)
+        elif field == "control" and raw[field] is not None:
+            read_choice(raw[field], variants, (at, field), faults)
+    if not faults.found:
+        return GuardPolicy(**raw), ()
+    found = sorted(faults.problems(flag, refused=False))
+    return None, tuple(
+        problem._replace(message=f"{problem.message}; the flag is served without a guard") for problem in found
+    )
 
 
 def _expires(value: object, at: At, faults: Faults) -> str | None:

@@ -159,7 +159,7 @@ def test_steps_of_a_rollout_show_the_share_of_today() -> None:
 
 def test_a_trip_is_shown() -> None:
     definitions = native.parse(document({"f": ON})).definitions
-    answers = Snapshot(definitions, now_ms=lambda: WALL_MS, trips={"f": frozenset({"on"})})
+    answers = Snapshot(definitions, now_ms=lambda: WALL_MS, trips={"f": {"on": "off"}})
     explanation = explain(answers, "f", USER)
     assert explanation.decision.reason is Reason.GUARD
     assert "off" in explanation.steps[-1].outcome

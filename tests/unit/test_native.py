@@ -282,7 +282,7 @@ def test_a_flag_that_stands_twice_keeps_its_good_version() -> None:
 
 
 def test_what_is_said_of_a_flag_in_use_is_said_again_after_every_refresh() -> None:
-    guarded = {"guard": {"control": "off", "revision": 1}}
+    guarded = {"guard": {"alpha": 0}}
     first = parsed({"a": guarded, "b": {}})
-    assert [problem.path for problem in first.problems] == ["$.flags.a.guard"]
+    assert [problem.path for problem in first.problems] == ["$.flags.a.guard.alpha"]
     assert parsed({"a": guarded, "b": ON}, first.definitions).problems == first.problems

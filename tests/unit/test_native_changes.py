@@ -185,7 +185,7 @@ def test_references_are_looked_at_in_the_whole() -> None:
 
 
 def test_remarks_on_flags_that_stay_are_made_again() -> None:
-    before = published({**FLAGS, "guarded": {"guard": {"control": "off"}}})
+    before = published({**FLAGS, "guarded": {"guard": {"alpha": 0}}})
     followed = follow(news(flags={"a": {}}, flag_count=4), before)
     assert followed.parsed is not None
     assert [problem.flag for problem in followed.parsed.problems] == ["guarded"]

@@ -6,8 +6,9 @@ import json
 from typing import Any, NamedTuple
 
 import pytest
-from documents import attribute, parsed, rollout, when
+from documents import ON, attribute, parsed, rollout, when
 
+from flagkit.core.policy import GuardPolicy
 from flagkit.dialects import native
 
 
@@ -74,7 +75,6 @@ MISTAKES = [
     Mistake({"version": 10**200}, ".version", "1000", "a whole number from 0 to"),
     Mistake({"max_age_s": 0}, ".max_age_s", "0", "a whole number from 1 to"),
     Mistake({"max_age_s": "1d"}, ".max_age_s", '"1d"', "a whole number from 1 to"),
-    Mistake({"guard": 5}, ".guard", "5", "an object"),
     # prerequisites
     Mistake({"prerequisites": {}}, ".prerequisites", "{}", "an array"),
     Mistake(parents({"variants": ["on"]}), ".prerequisites[0].flag", "null", KEY),
@@ -250,6 +250,50 @@ def test_every_mistake_in_a_flag_is_told() -> None:
 def test_a_number_beyond_any_float_is_a_number_like_others(operator: str) -> None:
     values = [0, 10**400] if operator == "between" else [10**400]
     assert parsed({"f": attribute(operator, *values)}).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("guard", "place", "found", "expected"),
+    [
+        (5, "", "5", "an object"),
+        ({"alpha": 0}, ".alpha", "0", "a number over 0 and under 1"),
+        ({"alpha": True}, ".alpha", "true", "a number over 0 and under 1"),
+        ({"action": "panic"}, ".action", '"panic"', '"rollback" or "alert"'),
+        ({"control": "none"}, ".control", '"none"', 'one of "off", "on"'),
+        ({"control": 1}, ".control", "1", "the name of a variant"),
+        ({"revision": -1}, ".revision", "-1", "a whole number, 0 or more"),
+        ({"error_tolerance": -0.1}, ".error_tolerance", "-0.1", "a number from 0 to 100"),
+        ({"latency_tolerance": "0.2"}, ".latency_tolerance", '"0.2"', "a number from 0 to 100, or null"),
+        ({"metrics": "errors"}, ".metrics", '"errors"', "a list of at most 100 names"),
+        ({"metrics": [""]}, ".metrics", '[""]', "a list of at most 100 names"),
+        ({"calls_per_unit": 32}, ".calls_per_unit", "32", "a whole number from 1 to 31"),
+        ({"slo": 1}, ".slo", "1", "an error rate over 0 and under 1"),
+        ({"min_rate": 0}, ".min_rate", "0", "an error rate over 0 and under 1"),
+        ({"deadline_s": 0}, ".deadline_s", "0", "seconds from 0.001 to 86,400"),
+    ],
+)
+def test_a_mistake_in_a_guard_costs_the_guard_and_not_the_flag(
+    guard: object, place: str, found: str, expected: str
+) -> None:
+    read = parsed({"f": {**ON, "guard": guard}})
+    (problem,) = read.problems
+    assert (problem.path, problem.refused) == (f"$.flags.f.guard{place}", False)
+    assert f"got {found}; expected {expected}" in problem.message
+    assert problem.message.endswith("; the flag is served without a guard")
+    assert read.definitions.flags["f"].guard is None
+    assert read.definitions.flags["f"].default == "on"
+
+
+def test_a_field_that_no_guard_has_costs_the_guard_too() -> None:
+    (problem,) = parsed({"f": {"guard": {"aplha": 0.1}}}).problems
+    assert (problem.path, problem.refused) == ("$.flags.f.guard.aplha", False)
+
+
+def test_a_guard_without_fields_is_one_with_every_default() -> None:
+    read = parsed({"f": {"guard": {}}, "g": {"guard": {"alpha": 0.05, "metrics": ["refund"], "control": None}}})
+    assert read.problems == ()
+    assert read.definitions.flags["f"].guard == GuardPolicy()
+    assert read.definitions.flags["g"].guard == GuardPolicy(alpha=0.05, metrics=["refund"])
 
 
 def test_a_line_stays_a_line_whatever_characters_the_document_holds() -> None:

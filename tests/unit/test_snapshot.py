@@ -129,7 +129,7 @@ def test_an_override_beats_everything_else() -> None:
     }
     definitions = native.parse(document(flags)).definitions
     answers = Snapshot(
-        definitions, now_ms=lambda: WALL_MS, stale=frozenset(flags), trips=dict.fromkeys(flags, frozenset({"on"}))
+        definitions, now_ms=lambda: WALL_MS, stale=frozenset(flags), trips={key: {"on": "off"} for key in flags}
     )
     for flag in flags:
         assert answers.decide(flag, USER, {flag: True}).variant == "on"
@@ -242,7 +242,7 @@ def test_only_the_flags_that_turned_stale_or_tripped_are_compiled_again() -> Non
     stale = before.following(stale=frozenset({"half"}))
     assert anew(before, stale) == {"half"}
     assert stale.decide("half", USER).reason is Reason.STALE
-    tripped = stale.following(trips={"on": frozenset({"on"})})
+    tripped = stale.following(trips={"on": {"on": "off"}})
     assert anew(stale, tripped) == {"on"}
     assert tripped.decide("on", USER).reason is Reason.GUARD
     assert tripped.decide("half", USER).reason is Reason.STALE

@@ -1,0 +1,56 @@
+"""The form of a flag that is ready to answer, and of what a dialect gives for one that its backend decides its own way.
+
+Types only. ``compile`` makes functions of this form of native flags, and has ``Logic`` make them of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+from flagkit.context import Context
+from flagkit.decision import Decision, ErrorCode, Reason
+
+Forced: TypeAlias = "Mapping[str, str | bool] | None"
+
+
+class Parents(Protocol):
+    """What answers for the other flags of the same definitions."""
+
+    def decide(self, flag: str, context: Context, forced: Forced = None) -> Decision: ...
+
+
+#: Context, forced answers, and the parent flags' decisions by key -> decision. A plain dict with a proper ``unit`` is
+#: read in place; of any other it raises, and ``as_context`` is the way.
+Decide: TypeAlias = "Callable[[Context | dict[str, Any], Forced, Parents], Decision]"
+#: Milliseconds since 1970 on the definitions' clock.
+Now: TypeAlias = Callable[[], int]
+
+
+class Answers(Protocol):
+    """Makes the decisions one flag may come to, each once. All are made before the first question."""
+
+    def serve(
+        self,
+        variant: str,
+        reason: Reason,
+        rule: str | None = None,
+        analysable: bool = False,
+        *,
+        enabled: bool | None = None,
+    ) -> Decision:
+        """The decision to serve ``variant``, one of the flag's. ``enabled``: None, if it is not the off variant."""
+        ...
+
+    def otherwise(self, reason: Reason) -> Decision:
+        """The decision that there is none, and the caller's default applies."""
+        ...
+
+    def fail(self, code: ErrorCode) -> Decision:
+        """The decision that something is wrong, and the caller's default applies."""
+        ...
+
+
+#: How a flag of another backend decides: given what makes its decisions, and the clock, the function of one flag. It is
+#: called at the flag's first question, and is pure. Switches, trips and overrides are seen to around it.
+Logic: TypeAlias = Callable[[Answers, Now], Decide]
