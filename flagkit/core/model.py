@@ -109,6 +109,7 @@ class FlagDefinition(NamedTuple):
 
     text: the flag as written, from which its version follows when ``version`` is None.
     segments: names of the segments its conditions use. guard: None without one, or with a bad one.
+    tripped: variants that whoever serves the definitions has seen trip in the guard's revision -> why.
     remarks: what is wrong in it although it is used.
     logic: what decides in place of ``prerequisites`` to ``rules``, in dialects whose backend decides its own way.
     """
@@ -133,6 +134,7 @@ class FlagDefinition(NamedTuple):
     segments: frozenset[str] = frozenset()
     text: str = ""
     logic: Logic | None = None
+    tripped: Mapping[str, str] = {}
     remarks: tuple[Problem, ...] = ()
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from flagkit.core import policy
 from flagkit.core.dates import DATE_FORM, parse_date_ms
@@ -58,13 +58,22 @@ _MAX_DESCRIPTION: Final = 4096
 _MAX_RULES: Final = 250  # a flag is compiled at its first question, in time that grows with its rules
 
 
+class _Guard(NamedTuple):
+    policy: GuardPolicy | None = None
+    tripped: Mapping[str, str] = {}
+    remarks: tuple[Problem, ...] = ()
+
+
+_NO_GUARD: Final = _Guard()
+
+
 def read_flag(key: str, value: object, text: str, at: At, faults: Faults) -> FlagDefinition:
     """One flag, written as ``text``. With faults noted, the result is not for use."""
     raw = read_object(value, at, faults)
     if not raw.keys() <= _FLAG:
         unknown_fields(raw, _FLAG, at, faults)
     variants, off, default = _variants(raw, at, faults)
-    guard, remarks = _guard(raw["guard"], variants, key, (at, "guard")) if "guard" in raw else (None, ())
+    guard = _guard(raw["guard"], variants, key, (at, "guard")) if "guard" in raw else _NO_GUARD
     rules = tuple(
         [
             read_rule(rule, variants, index, ((at, "rules"), index), faults)
@@ -97,13 +106,14 @@ def read_flag(key: str, value: object, text: str, at: At, faults: Faults) -> Fla
         kind=read_choice(raw["kind"], _KINDS, (at, "kind"), faults) if "kind" in raw else "release",
         version=_version(raw["version"], (at, "version"), faults) if "version" in raw else None,
         max_age_s=read_whole(raw["max_age_s"], (at, "max_age_s"), faults, 1, 1 << 31) if "max_age_s" in raw else None,
-        guard=guard,
+        guard=guard.policy,
         owner=read_text(raw["owner"], (at, "owner"), faults) if "owner" in raw else None,
         expires=_expires(raw["expires"], (at, "expires"), faults) if "expires" in raw else None,
         description=_description(raw["description"], (at, "description"), faults) if "description" in raw else None,
         segments=_segments(rules, exclude),
         text=text,
-        remarks=remarks,
+        tripped=guard.tripped,
+        remarks=guard.remarks,
     )
 
 
@@ -171,12 +181,11 @@ def _prerequisites(value: object, at: At, faults: Faults) -> tuple[Prerequisite,
     return tuple(parents)
 
 
-def _guard(
-    value: object, variants: Mapping[str, Any], flag: str, at: At
-) -> tuple[GuardPolicy | None, tuple[Problem, ...]]:
+def _guard(value: object, variants: Mapping[str, Any], flag: str, at: At) -> _Guard:
     """The policy, or none and why: a mistake in it costs the flag its guard and nothing else."""
     faults = Faults()
-    raw = read_object(value, at, faults)
+    raw = dict(read_object(value, at, faults))
+    tripped = raw.pop("tripped", {})
     unknown_fields(raw, policy.FIELDS, at, faults)
     for field in raw.keys() & policy.FIELDS:
         expected = policy.expected_of(field, raw[field])
@@ -184,12 +193,14 @@ def _guard(
             faults.expected((at, field), raw[field], expected)
         elif field == "control" and raw[field] is not None:
             read_choice(raw[field], variants, (at, field), faults)
+    for variant, why in read_object(tripped, (at, "tripped"), faults).items():
+        read_choice(variant, variants, (at, "tripped"), faults)
+        read_text(why, ((at, "tripped"), variant), faults)
     if not faults.found:
-        return GuardPolicy(**raw), ()
+        return _Guard(GuardPolicy(**raw), tripped)
     found = sorted(faults.problems(flag, refused=False))
-    return None, tuple(
-        problem._replace(message=f"{problem.message}; the flag is served without a guard") for problem in found
-    )
+    without = [problem._replace(message=f"{problem.message}; the flag is served without a guard") for problem in found]
+    return _Guard(remarks=tuple(without))
 
 
 def _expires(value: object, at: At, faults: Faults) -> str | None:

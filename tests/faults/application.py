@@ -41,6 +41,10 @@ class Waits:
     def __init__(self) -> None:
         self.taken = array("d")
 
+    @property
+    def count(self) -> int:
+        return len(self.taken)
+
     def summary(self) -> dict[str, float]:
         taken = sorted(self.taken)
         if not taken:
@@ -165,7 +169,7 @@ def report() -> dict[str, Any]:
         "halves": halves,
         "vips": vips,
         "waits": {name: wait.summary() for name, wait in waits.items()},
-        "tracked": len(waits["track"].taken),
+        "tracked": waits["track"].count,
         "raised": raised,
         "status": standing(),
         "peak_kb": memory_kb(),

@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).parents[2] / "flagkit"
 FLOORS = (
     {"boundary", "errors", "log", "context", "decision", "events", "config", "clock", "schema"},
     {"core", "http", "disk"},
-    {"dialects", "sources", "sinks"},
+    {"dialects", "sources", "sinks", "fleets"},
     {"runtime", "production", "changes"},
     {"arguments", "client", "flags", "default"},
     {"integrations", "testing", "server"},
@@ -45,6 +45,7 @@ NEVER = {
     "dialects": {"http", "clock", "config", "events"},
     "sources": {"core", "context", "decision", "events"},
     "sinks": {"core", "context"},
+    "fleets": {"core", "context", "decision", "events"},
     "production": {"runtime", "sources", "sinks", "http", "dialects"},
     "server": {"runtime", "client", "default", "flags", "sources", "sinks", "http", "context"},
 }

@@ -11,6 +11,7 @@ from documents import HALF, ON, STEADY, document, parsed, when
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flagkit.core.compile import version_of
 from flagkit.core.model import Definitions
 from flagkit.dialects import native
 from flagkit.errors import DefinitionsError, Problem
@@ -286,3 +287,17 @@ def test_what_is_said_of_a_flag_in_use_is_said_again_after_every_refresh() -> No
     first = parsed({"a": guarded, "b": {}})
     assert [problem.path for problem in first.problems] == ["$.flags.a.guard.alpha"]
     assert parsed({"a": guarded, "b": ON}, first.definitions).problems == first.problems
+
+
+def test_what_has_tripped_is_read_with_its_guard_and_does_not_make_another_version() -> None:
+    flag = {**ON, "guard": {"revision": 3}}
+    read = parsed({"f": {**flag, "guard": {"revision": 3, "tripped": {"on": "errors"}}}})
+    assert read.problems == ()
+    assert read.definitions.flags["f"].tripped == {"on": "errors"}
+    assert version_of(read.definitions.flags["f"]) == version_of(parsed({"f": flag}).definitions.flags["f"])
+
+
+def test_a_trip_of_what_is_no_variant_costs_the_guard() -> None:
+    read = parsed({"f": {**ON, "guard": {"tripped": {"none": "errors"}}}})
+    assert [problem.path for problem in read.problems] == ["$.flags.f.guard.tripped"]
+    assert (read.definitions.flags["f"].guard, read.definitions.flags["f"].tripped) == (None, {})

@@ -1,0 +1,8 @@
+"""Where the processes of a service count together for a guard, and hear one verdict.
+
+Anything with the members of ``Fleet`` is one; see its contract before writing your own.
+"""
+
+from flagkit.fleets.fleet import Counts, Fleet, Judge, Judged, Report, Trial, Word
+
+__all__ = ["Counts", "Fleet", "Judge", "Judged", "Report", "Trial", "Word"]
