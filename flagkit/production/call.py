@@ -15,8 +15,6 @@ from flagkit.production.marks import NO_SLOT, Marks
 from flagkit.production.metrics import Meter
 from flagkit.production.trial import Trial
 
-#: So many beginnings and ends of calls may wait to be counted. A failure waits for nothing.
-_CROWD: Final = 64
 #: Where a call is on its way, as its guard knows.
 NEW: Final = 0
 UNDER_WAY: Final = 1
@@ -109,7 +107,7 @@ class Guarded:
             call.error = error
         serial = self._serial
         serial.append(call)
-        if error is not None or len(serial.work) > _CROWD:
+        if error is not None or len(serial.work) > serial.crowd:
             serial.drain()
 
     def leave(self, call: Call) -> None:

@@ -19,6 +19,9 @@ from flagkit.production.marks import Mark
 from flagkit.production.trial import Finding, Trial
 
 _HUNG: Final = "Hung"
+#: Beginnings and ends of calls that may wait to be counted. A failure waits for nothing, nor does a call that tries
+#: whether all is well again.
+_CROWD: Final = 64
 
 
 class Guard:
@@ -40,7 +43,7 @@ class Guard:
         self.policy = policy
         self._make = make
         self._found = found
-        self.serial = Serial(self._count, failed)
+        self.serial = Serial(self._count, failed, _CROWD)
         self.trials: dict[str, Trial] = {}
         self._lists: dict[str | None, list[Trial]] = {}
         self._under_way: dict[Call, None] = {}
@@ -166,6 +169,7 @@ class Guard:
             trial.abandoned()
 
     def _tell(self, trial: Trial) -> None:
+        self.serial.crowd = 0 if any(each.breaker.state != "closed" for each in self.trials.values()) else _CROWD
         finding, trial.finding = trial.finding, None
         if finding is not None:
             self._found(self, trial, finding)

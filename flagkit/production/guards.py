@@ -27,6 +27,8 @@ from flagkit.production.trips import TripBook, control_of
 
 #: Pairs of flag and variant that are metered; a gate on a further one is not.
 _MOST_METERS: Final = 10_000
+#: Ended calls that wait to be counted; then the next caller counts them.
+_CROWD: Final = 512
 
 
 class InUse(Protocol):
@@ -73,7 +75,7 @@ class Guards:
         self.marking = Marking()
         self.guards: dict[str, Guard] = {}
         self._meters: dict[tuple[str, str | None], Meter] = {}
-        self._counting = Serial(count, self._failed)
+        self._counting = Serial(count, self._failed, _CROWD)
         #: Name of a metric event -> flags whose guards count it as a failure.
         self.metrics: Mapping[str, tuple[str, ...]] = {}
         #: Whether a flag in use has a guard.
