@@ -284,12 +284,17 @@ class Client:
     def choose(self, flag: str, context: object) -> Chosen:
         """For gates: the answer for a call that now runs, and where to report it; records the exposure."""
         kind = type(context)
-        asker: Any = context if kind is Context or kind is dict else self._resolve(context)
-        decision = self._decide(flag, asker)
+        asker: Any = context if kind is Context else as_context(context) if kind is str else self._resolve(context)
+        answers = self._answers
+        scope = current_scope()
+        try:  # as `enabled` does, on the way of every gated call
+            decision = (
+                answers.compiled[flag](asker, None, answers) if scope is None else self._decide_in(scope, flag, asker)
+            )
+        except Exception:  # noqa: BLE001 - as in `enabled`
+            decision = answers.decide(flag, asker)
         if decision._instead_of is not None:
             decision = self._guards.probe(decision)
-        if kind is dict:
-            asker = as_context(asker)
         key, exposed = asker._key, decision._exposed
         if exposed is not None and key and key not in exposed and not asker.synthetic:
             self._record(decision, key)

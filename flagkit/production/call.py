@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from flagkit.context import Context
+from flagkit.core.bucketing import digest
 from flagkit.production.branch import Serial
 from flagkit.production.marks import NO_SLOT, Marks
 from flagkit.production.metrics import Meter
@@ -20,6 +21,13 @@ NEW: Final = 0
 UNDER_WAY: Final = 1
 #: It took too long, and counts as failed whatever becomes of it.
 EXPIRED: Final = 2
+#: One of so many that its unit is not compared.
+PASSED: Final = 3
+#: Compared calls a second, in one process and of one flag, beyond which a sample says as much.
+_MOST_A_SECOND: Final = 2_000
+_MOST_MASK: Final = 0xFFFF
+#: Hashes units for the sample; a seed of its own.
+_SEED: Final = 0x7361_6D70
 
 
 class Call:
@@ -43,6 +51,28 @@ class Call:
         self.began_s = began_s
 
 
+class Sample:
+    """Which units of a flag are compared, when more call than are needed: those whose hash has none of ``mask``'s bits.
+
+    Whoever fails is seen all the same, by the breaker. ``compared``: calls since the last look.
+    """
+
+    __slots__ = ("compared", "mask")
+
+    def __init__(self) -> None:
+        self.mask = 0
+        self.compared = 0
+
+    def look(self, seconds: float) -> None:
+        """Have fewer units compared, or more again, going by the calls of the last ``seconds``."""
+        rate, self.compared = self.compared / seconds, 0
+        if rate < _MOST_A_SECOND / 4:
+            self.mask >>= 1
+        while rate > _MOST_A_SECOND and self.mask < _MOST_MASK:
+            self.mask = self.mask << 1 | 1
+            rate /= 2
+
+
 class Marking:
     """The marks of this process, when it keeps any, shared by its guarded branches. ``marks`` may come and go."""
 
@@ -62,12 +92,25 @@ class Guarded:
     place: for marks: what says all this to another process.
     """
 
-    __slots__ = ("_code", "_marking", "_now_s", "_serial", "by", "candidate", "meter", "place", "rule", "trials")
+    __slots__ = (
+        "_code",
+        "_marking",
+        "_now_s",
+        "_sample",
+        "_serial",
+        "by",
+        "candidate",
+        "meter",
+        "place",
+        "rule",
+        "trials",
+    )
 
     def __init__(
         self,
         meter: Meter,
         serial: Serial,
+        sample: Sample,
         marking: Marking,
         now_s: Callable[[], float],
         *,
@@ -86,6 +129,7 @@ class Guarded:
         #: The marks' word for ``place``, and whose marks that is.
         self._code: tuple[Marks, bytes] | None = None
         self._serial = serial
+        self._sample = sample
         self._marking = marking
         self._now_s = now_s
 
@@ -93,10 +137,14 @@ class Guarded:
         call = Call(self, key, self._now_s())
         if patient:
             call.patient = True
+        mask = self._sample.mask
+        if mask and key is not None and digest(key, _SEED) & mask:
+            call.stage = PASSED
+        else:
+            self._serial.append(call)
         marks = self._marking.marks
         if marks is not None:
             self._mark(marks, call)
-        self._serial.append(call)
         return call
 
     def end(self, call: Call, error: str | None = None, seconds: float | None = None) -> None:

@@ -13,12 +13,13 @@ from typing import Any, Final
 from flagkit.core.model import FlagDefinition
 from flagkit.core.policy import GuardPolicy
 from flagkit.production.branch import Serial
-from flagkit.production.call import EXPIRED, NEW, UNDER_WAY, Call
+from flagkit.production.call import EXPIRED, NEW, PASSED, UNDER_WAY, Call, Sample
 from flagkit.production.comparison import CANDIDATE, CONTROL
 from flagkit.production.marks import Mark
 from flagkit.production.trial import Finding, Trial
 
 _HUNG: Final = "Hung"
+_LOOK_S: Final = 0.5
 #: Beginnings and ends of calls that may wait to be counted. A failure waits for nothing, nor does a call that tries
 #: whether all is well again.
 _CROWD: Final = 64
@@ -46,6 +47,8 @@ class Guard:
         self.serial = Serial(self._count, failed, _CROWD)
         self.trials: dict[str, Trial] = {}
         self._lists: dict[str | None, list[Trial]] = {}
+        self.sample = Sample()
+        self._looked_s: float | None = None
         self._under_way: dict[Call, None] = {}
         self._start()
 
@@ -121,12 +124,16 @@ class Guard:
                 self._drop(piece)
             else:
                 self._end(piece, piece.error is not None, piece.seconds, piece.began_s + piece.seconds)
+        elif piece.stage == PASSED:
+            if not piece.left:
+                self._end(piece, piece.error is not None, piece.seconds, piece.began_s + piece.seconds)
         elif piece.stage == NEW:
             piece.stage = UNDER_WAY
             self._under_way[piece] = None
             branch = piece.branch
             rule, key = branch.rule, piece.key
             if rule is not None and key is not None:
+                self.sample.compared += 1
                 arm, trials = CONTROL if branch.candidate is None else CANDIDATE, branch.trials
                 if len(trials) == 1:
                     piece.handle = trials[0].start(rule, arm, key)
@@ -149,7 +156,7 @@ class Guard:
 
     def _end(self, call: Call, failed: bool, seconds: float, now_s: float) -> None:
         branch = call.branch
-        branch.meter.add(seconds, call.error if call.stage == UNDER_WAY else _HUNG)
+        branch.meter.add(seconds, call.error if call.stage != EXPIRED else _HUNG)
         handle = call.handle
         for index, trial in enumerate(branch.trials):
             if handle is not None:
@@ -183,6 +190,10 @@ class Guard:
                 del self._under_way[call]
                 call.stage = EXPIRED
                 self._end(call, True, math.inf, now_s)
+        if self._looked_s is not None and now_s - self._looked_s >= _LOOK_S:
+            self.sample.look(now_s - self._looked_s)
+        if self._looked_s is None or now_s - self._looked_s >= _LOOK_S:
+            self._looked_s = now_s
         for trial in self.trials.values():
             trial.pass_time(now_s)
             self._tell(trial)

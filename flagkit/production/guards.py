@@ -266,6 +266,7 @@ class Guards:
         return Guarded(
             meter,
             guard.serial,
+            guard.sample,
             self.marking,
             self._clock.monotonic_s,
             candidate=candidate,

@@ -62,7 +62,7 @@ def test_processes_are_those_the_environment_speaks_of_or_a_few_too_many(
     monkeypatch.setenv("WEB_CONCURRENCY", said)
     assert (Config().processes, Config(processes=2).processes) == (meant, 2)
     for wrong in (0, 100_001, 2.0, True):
-        with pytest.raises(ConfigError, match="^processes: got "):
+        with pytest.raises(ConfigError, match=r"^processes: got "):
             Config(processes=wrong)  # type: ignore[arg-type]
 
 
