@@ -116,7 +116,7 @@ class Client:
             observe=sink is not None,
             trips=self._guarding.trips,
         )
-        self._guarding.use(self._feed.current)
+        self._guarding.use(self._feed.current.retrip)
         self._recording = (
             Recording(sink, self._config, self._clock, self._feed.environment, self._slumber)
             if sink is not None
