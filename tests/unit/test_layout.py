@@ -244,7 +244,11 @@ def test_importing_opens_no_socket_process_or_file_but_its_own_code(imported: di
 
 
 @pytest.mark.parametrize(
-    "module", ["requests", "urllib3", "uuid", "dataclasses", "asyncio", "ssl", "re2", "starlette", "click", "sqlite3"]
+    "module",
+    [
+        *("requests", "urllib3", "uuid", "dataclasses", "asyncio", "ssl", "re2", "starlette", "click", "sqlite3"),
+        *("openfeature", "opentelemetry", "google.protobuf"),
+    ],
 )
 def test_importing_does_not_load(module: str, imported: dict[str, object]) -> None:
     assert isinstance(imported["modules"], list)
