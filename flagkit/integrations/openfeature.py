@@ -197,6 +197,7 @@ def _said(given: EvaluationContext) -> Context | None:
         name: contained(_rfc3339, value, otherwise=None) if isinstance(value, datetime) else value
         for name, value in given.attributes.items()
     }
+    entries.pop("unit", None)  # OpenFeature has a name of its own for it, and "metric" is no unit
     if given.targeting_key is not None:
         entries["unit"] = given.targeting_key
     return as_context(entries)

@@ -47,7 +47,7 @@ NEVER = {
     "sinks": {"core", "context"},
     "fleets": {"core", "context", "decision", "events"},
     "production": {"runtime", "sources", "sinks", "http", "dialects"},
-    "server": {"runtime", "client", "default", "flags", "sources", "sinks", "http", "context"},
+    "server": {"runtime", "client", "default", "flags", "sources", "sinks", "http"},
 }
 #: Room -> the only ones above that may import it.
 ONLY_FOR = {"disk": {"sources", "runtime", "cli"}, "changes": {"server", "cli"}}

@@ -213,11 +213,11 @@ def test_every_unit_gets_what_the_client_itself_gives_it(asker: Asker, make: Mak
         assert asking.get_integer_value("split", 0, EvaluationContext(unit)) == expected
 
 
-def test_a_unit_among_the_attributes_gives_way_to_the_targeting_key(
-    asker: Asker, make: Make, sink: sinks.Memory
-) -> None:
+def test_an_attribute_called_unit_is_not_the_unit(asker: Asker, make: Make, sink: sinks.Memory) -> None:
     client = make()
-    asker(client=client).get_boolean_value("on", False, EvaluationContext("user-1", {"unit": "user-2"}))
+    asking = asker(client=client)
+    asking.get_boolean_value("on", False, EvaluationContext("user-1", {"unit": "metric"}))
+    asking.get_boolean_value("on", False, EvaluationContext(None, {"unit": "metric"}))
     assert exposed(client, sink) == [("on", "on", "user-1")]
 
 
