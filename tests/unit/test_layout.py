@@ -58,6 +58,7 @@ THIRD_PARTY = {
     "dialects": {"mmh3", "re2"},
     "http": {"requests", "urllib3"},
     "sources": {"redis"},
+    "sinks": {"opentelemetry"},
     "runtime": {"cachetools"},
     "server": {"starlette", "uvicorn"},
     "cli": {"click", "jsonschema", "starlette", "uvicorn"},
