@@ -1,8 +1,8 @@
 """The served definitions, ready to answer for those who do not decide themselves, in the words of OFREP 0.3.
 
-Pure but for the clock that rollout steps are read on: bytes of a request in, status and bytes of an answer out. What
-may be told to whom is asked for; it knows no keys and no HTTP beyond status codes. ``publish`` is called by whichever
-thread changes the definitions, the answers are given by any.
+Pure but for the clock that rollout steps are read on: the bytes of a request in, a status and what to say out. It knows
+no keys: whether everybody may hear the answer (``clients_only``) is for the caller to say. ``publish``
+is called by whichever thread changes the definitions, the answers are given by any.
 
 Source: github.com/open-feature/protocol, service/openapi.yaml.
 """
@@ -59,7 +59,11 @@ class Evaluation:
         self._snapshot = self._snapshot.following(after.definitions, trips=trips)
 
     def one(self, key: str, body: bytes, *, clients_only: bool) -> Answer:
-        """The answer for one flag. ``clients_only``: flags that are not for clients do not exist. Raises: nothing."""
+        """The answer for one flag. Raises: nothing.
+
+        clients_only: flags that are not for clients do not exist, and the names of rules, which may be those of
+        customers, are not told.
+        """
         snapshot = self._snapshot
         try:
             context = _context_in(body)
@@ -68,11 +72,11 @@ class Evaluation:
         flag = snapshot.definitions.flags.get(key)
         if clients_only and (flag is None or not flag.client):
             return Answer(404, _failed(key, ErrorCode.FLAG_NOT_FOUND))
-        said = _answer(snapshot, key, context)
+        said = _answer(snapshot, key, context, clients_only=clients_only)
         return Answer(_STATUSES.get(said.get("errorCode"), 400), said)
 
     def all(self, body: bytes, *, clients_only: bool) -> Answer:
-        """The answers for all flags, in the order of the document. Raises: nothing."""
+        """The answers for all flags, in the order of the document. ``clients_only`` as above. Raises: nothing."""
         snapshot = self._snapshot
         try:
             context = _context_in(body)
@@ -80,7 +84,7 @@ class Evaluation:
             return Answer(400, {"errorCode": error.code, "errorDetails": str(error)})
         definitions = snapshot.definitions
         keys = [key for key, flag in definitions.flags.items() if flag.client or not clients_only]
-        said: dict[str, Any] = {"flags": [_answer(snapshot, key, context) for key in keys]}
+        said: dict[str, Any] = {"flags": [_answer(snapshot, key, context, clients_only=clients_only) for key in keys]}
         if definitions.environment is not None:
             said["metadata"] = {"flagSetId": definitions.environment}
         return Answer(200, said)
@@ -109,16 +113,16 @@ def _context_in(body: bytes) -> Context:
     return context
 
 
-def _answer(snapshot: Snapshot, key: str, context: Context) -> dict[str, Any]:
+def _answer(snapshot: Snapshot, key: str, context: Context, *, clients_only: bool) -> dict[str, Any]:
     decision = snapshot.decide(key, context)
     if decision.error_code is not None:
         return _failed(key, decision.error_code)
-    if context._key is None and decision.reason is Reason.DEFAULT and _by_unit(snapshot.definitions, key):
+    if context._key is None and decision.reason is Reason.DEFAULT and _needs_unit(snapshot, key, context):
         return {"key": key, "errorCode": "TARGETING_KEY_MISSING", "errorDetails": _MISSING}
-    return _said(decision)
+    return _said(decision, clients_only=clients_only)
 
 
-def _said(decision: Decision) -> dict[str, Any]:
+def _said(decision: Decision, *, clients_only: bool) -> dict[str, Any]:
     standard = decision.reason.standard
     reason = _REASONS.get(standard, standard.value)
     said: dict[str, Any] = {"key": decision.flag, "reason": reason}
@@ -127,7 +131,7 @@ def _said(decision: Decision) -> dict[str, Any]:
     value = decision.value
     if value is not None:  # without one the caller's default applies, as it does for a null in ``client.value``
         said["value"] = value
-    metadata = {"version": decision.version, "rule": decision.rule}
+    metadata = {"version": decision.version, "rule": None if clients_only else decision.rule}
     if reason != decision.reason.value:
         metadata["reason"] = decision.reason.value
     said["metadata"] = {name: text for name, text in metadata.items() if text is not None}
@@ -139,11 +143,15 @@ def _failed(key: str, code: ErrorCode) -> dict[str, Any]:
     return {"key": key, "errorCode": code.value, "errorDetails": _SENTENCES[code]}
 
 
-def _by_unit(definitions: Definitions, key: str) -> bool:
-    """Whether a unit could have got something else than the default of this flag, by its bucket."""
-    layer = definitions.layer_of(key)
-    bucketed = [rule.by for rule in definitions.flags[key].rules if rule.by is not None]
-    return UNIT in bucketed or (bool(bucketed) and layer is not None and layer.by == UNIT)
+def _needs_unit(snapshot: Snapshot, key: str, context: Context) -> bool:
+    """Whether a unit, for which nothing else is different, could get something else than the default by its bucket."""
+    bucketed = [rule.by for rule in snapshot.definitions.flags[key].rules if rule.by is not None]
+    layer = snapshot.definitions.layer_of(key)
+    if bucketed and layer is not None and layer.by == UNIT:
+        return True
+    # Any unit will do to find out whether a rule gets as far as asking for the bucket.
+    somebody = Context("?", context.attributes, context.enrolments)
+    return UNIT in bucketed and snapshot.decide(key, somebody).reason is not Reason.DEFAULT
 
 
 def _instead(flag: FlagDefinition) -> dict[str, str]:

@@ -66,7 +66,8 @@ class Keys:
 def keys_for(config: ServerConfig) -> Keys:
     """The configured keys; where none are, the generated ones, which are made at the first start.
 
-    Raises: ConfigError when the file of generated keys cannot be used, can be read by others or does not hold keys.
+    Raises: ConfigError when the file of generated keys cannot be used, can be read by others or does not hold keys, or
+        when one of them is given to browsers.
     """
     if config.read_keys and config.write_keys:
         return Keys(config.read_keys, config.write_keys, config.admin_keys, config.browser_keys)
@@ -78,6 +79,8 @@ def keys_for(config: ServerConfig) -> Keys:
     except OSError as error:
         expected = f"a regular file that can be made and read ({error.strerror})"
         raise ConfigError("keys file", str(config.keys_path), expected) from None
+    if not set(config.browser_keys).isdisjoint(generated.values()):
+        raise ConfigError("browser_keys", config.browser_keys, "none of the generated keys, which do more", secret=True)
     both = generated["client"]
     return Keys(
         config.read_keys or (generated["read"], both),

@@ -28,6 +28,7 @@ FLAGS: dict[str, Any] = {
     "pro": {"rules": [{"name": "payers", "when": [YES], "serve": "on"}], "client": True, "version": "7"},
     "half": {"rules": [{"name": "half", **HALF}], "client": True},
     "by-company": {"rules": [{"rollout": {"percent": 100, "by": "company"}, "serve": "on"}], "client": True},
+    "half-of-pro": {"rules": [{"when": [YES], **HALF}], "client": True},
     "targeted-half": {"rules": [{"when": [YES], "serve": "on"}, HALF], "client": True},
     "excluded": {"exclude": [YES], "default": "on", "client": True},
     "child": {"prerequisites": [{"flag": "secret", "variants": ["on"]}], "default": "on", "client": True},
@@ -259,6 +260,14 @@ def test_a_flag_that_is_dealt_out_by_unit_asks_for_one(site, context):
     answer = site.one("half", context)
     assert (answer.status, answer.json["errorCode"]) == (400, "TARGETING_KEY_MISSING")
     assert site.one("targeted-half", {"plan": "pro"}).json["value"] is True
+    assert site.one("half-of-pro", {**context, "plan": "pro"}).json["errorCode"] == "TARGETING_KEY_MISSING"
+    assert site.one("half-of-pro", {**context, "plan": "free"}).json["value"] is False
+
+
+def test_a_flag_in_a_layer_asks_for_the_unit_that_the_layer_is_dealt_out_by(site):
+    document = json.loads(site.path.read_text())
+    site.edit(json.dumps({**document, "layers": {"l": {"slots": {"by-company": [0, 50]}}}}))
+    assert site.one("by-company", {"company": 7}).json["errorCode"] == "TARGETING_KEY_MISSING"
 
 
 # -- all flags
@@ -316,6 +325,13 @@ def test_a_browser_key_learns_of_the_flags_for_clients_only(site, headers):
     hidden, missing = site.one("secret", headers=headers), site.one("nope", headers=headers)
     assert (hidden.status, missing.status) == (404, 404)
     assert hidden.body == missing.body.replace(b"nope", b"secret")
+
+
+def test_a_browser_key_is_told_no_names_of_rules(site):
+    context = {"targetingKey": "u", "plan": "pro"}
+    assert site.one("pro", context).json["metadata"] == {"version": "7", "rule": "payers"}
+    assert site.one("pro", context, BROWSER).json["metadata"] == {"version": "7"}
+    assert b"payers" not in site.all(context, BROWSER).body
 
 
 def test_a_browser_key_gets_answers_that_depend_on_hidden_flags(site):

@@ -46,6 +46,8 @@ def test_no_browser_key_is_generated(tmp_path):
     generated = json.loads(settings.keys_path.read_text())
     assert not any(keys.may_evaluate(f"Bearer {key}") for key in generated.values())
     assert keys_for(config(tmp_path, browser_keys=("page",))).may("Bearer page") == ("evaluate",)
+    with pytest.raises(ConfigError, match="browser_keys"):
+        keys_for(config(tmp_path, browser_keys=(generated["read"],)))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
