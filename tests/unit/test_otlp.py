@@ -157,10 +157,10 @@ def test_numbers_and_depths_that_protobuf_cannot_hold_travel_as_text() -> None:
     big = [2**63, -(2**63) - 1, 2**63 - 1]
     (record,) = delivered(metric(big=big, deep=deep)).records
     assert record.attributes["flagkit.metric.properties.big"] == [str(2**63), str(-(2**63) - 1), 2**63 - 1]
-    found = record.attributes["flagkit.metric.properties.deep"]
+    found, deeper = record.attributes["flagkit.metric.properties.deep"], deep
     for _ in range(16):
-        (found,) = found
-    assert json.loads(found) is not None
+        (found,), (deeper,) = found, deeper
+    assert found == json.dumps(deeper, separators=(",", ":"))
 
 
 def test_the_records_are_what_the_official_encoder_makes_of_the_same() -> None:
