@@ -227,6 +227,18 @@ class Client:
         """The same answer as ``decide``; records nothing. Raises: nothing."""
         return self._decide(flag, self._resolve(context))
 
+    def expose(self, decision: Decision, context: object = None) -> None:
+        """Record that the context's unit met ``decision``, which ``peek`` answered for it. Raises: nothing.
+
+        For code that finds out what to do with an answer before it counts as met.
+        """
+        exposed = decision._exposed
+        if exposed is not None:
+            asker = self._resolve(context)
+            key = asker._key
+            if key and key not in exposed and not asker.synthetic:
+                self._record(decision, key)
+
     def decide_all(self, context: object = None) -> dict[str, Decision]:
         """The answers of all flags, by key; records nothing. Raises: nothing."""
         forced = scope.forced if (scope := current_scope()) else None
