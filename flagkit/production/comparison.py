@@ -3,199 +3,106 @@
 Units are counted, not calls: the arm is drawn once a unit, so a unit counts for its first 31 calls of a window and
 until its first event, and calls number 1, 2-3, 4-7, 8-15 and 16-31 of units meet only each other (a log-rank test).
 Each rule is a stratum of its own; so are the first calls of a process. Two clocks see the same calls: a long one for
-slight regressions, a short one for late ones; each spends half of alpha, window by window. Blocks of calls go to the
-tests of ``sequential``. Pure: one thread at a time, no clock. Derivations and characteristics: docs/guards.md.
+slight regressions, a short one for late ones (``clocks``). Blocks of calls go to the tests of ``sequential``.
+Pure: one thread at a time, no time. Derivations and operating characteristics: docs/guards.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from math import inf
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from flagkit.core.bucketing import digest
-from flagkit.production.sequential import Pace, RatioEProcess, SloEProcess, window_share
+from flagkit.production.clocks import (
+    CANDIDATE,
+    CELL,
+    COLD_GROUPS,
+    CONTROL,
+    COUNT,
+    ERRORS,
+    GROUPS,
+    HAD,
+    LEAST_ARM,
+    LEAST_BLOCK,
+    OUT,
+    P90,
+    P99,
+    SEED,
+    SHORT_CALLS,
+    Clock,
+    Evidence,
+    Ordinals,
+    Risk,
+    Verdict,
+    as_numbers,
+    groups_of,
+    look_for_verdict,
+    window_ends,
+)
+from flagkit.production.sequential import Bounds, Pace, SloEProcess
 
-CONTROL: Final = 0
-CANDIDATE: Final = 1
-#: Kinds of event: the call failed; it was slower than the control's p90; than its p99.
-ERRORS, P90, P99 = range(3)
+__all__ = ["CANDIDATE", "CONTROL", "Comparison", "Evidence", "Handle", "Verdict", "as_numbers"]
 
-CELLS: Final = 65_536
-#: Hashes units to cells; a seed of its own, so that neither rollouts nor splits say anything about cells.
-_SEED: Final = 0x6775_6172
-_CELL: Final = CELLS - 1
-#: A cell: calls counted in five bits, then a bit for each kind of event that was had.
-_COUNT: Final = 0b0001_1111
-_HAD: Final = 5
-_ALL_HAD: Final = 0b1110_0000
-#: Number of a unit's call, less one -> group of calls that are compared.
-GROUPS: Final = tuple((number + 1).bit_length() - 1 for number in range(31))
-_GROUPS: Final = 5
-#: Calls of an arm in this process that are cold, and meet only cold ones of the same order of magnitude.
-_COLD: Final = 32
-COLD_GROUPS: Final = 5
-_STRATA: Final = COLD_GROUPS + 1
-#: Where the blocks of calls that are not cold begin in the lists of blocks.
-_WARM: Final = COLD_GROUPS * _GROUPS
-_LEAST_ARM: Final = 4
-_LEAST_BLOCK: Final = 32
-_LONG_CALLS: Final = 100_000
-_LONG_COUNTED: Final = 0.12
-_SHORT_CALLS: Final = 25_000
+#: Where the blocks of calls that are not cold begin in a rule's list, and those of the short clock.
+_WARM: Final = COLD_GROUPS * GROUPS
+_SHORT: Final = (COLD_GROUPS + 1) * GROUPS
 _LOOK_EVERY: Final = 1_000
-_LEAST_DEADLINE_S: Final = 1.0
-_DEADLINE_P99: Final = 10.0
-_UNKNOWN_DEADLINE_S: Final = 60.0
-
-
-class Verdict(NamedTuple):
-    """The candidate is worse. ``kind``: ``errors`` or ``latency``; ``evidence`` has reached ``limit`` on ``clock``."""
-
-    kind: str
-    clock: str
-    window: int
-    evidence: float
-    limit: float
-
-
-class Evidence(NamedTuple):
-    """What was counted; pairs are of control and candidate.
-
-    calls, failures: all that were compared. counted: those that the long clock counted, in its present window.
-    evidence, limits: of the long clock and the short one; windows: their numbers.
-    """
-
-    calls: tuple[int, int]
-    failures: tuple[int, int]
-    counted: int
-    evidence: tuple[float, float]
-    limits: tuple[float, float]
-    windows: tuple[int, int]
+_FAILED, _SLOW, _SLOWEST = 1 << ERRORS, 1 << P90, 1 << P99
+#: Kind of event -> places of the control in a block's ``had`` of calls whose unit had had it.
+_HAVING: Final = tuple(tuple(2 * had for had in range(8) if had >> kind & 1) for kind in (ERRORS, P90, P99))
 
 
 class Block:
     """Calls that meet: of one rule, one group and one order of coldness, begun one after another.
 
-    total, candidates: begun, of both arms and of the candidate. ended: of all. sealed: no more begin in it.
-    slow: by arm, above how many seconds a call is slower than the p90 that held as the block began; slowest: p99.
-    events, missing: counts by kind and arm, of events, and of calls that say nothing of a kind: their unit had its
-    event before, or they failed and have no latency. None while all are zero.
+    total, candidates: begun, of both arms and of the candidate. ended: of all. goal: the total once no more begin in
+    it, -1 until then. had: of those begun, how many had had which events before, at twice the events plus the arm.
+    bounds: above how many seconds a call is slow, as it was when the block began: by p90 for both arms, then by p99.
+    events, unknown: at twice the kind plus the arm, calls that had an event, and those that failed and have no latency.
     """
 
-    __slots__ = ("candidates", "ended", "events", "missing", "sealed", "slow", "slowest", "total", "window")
+    __slots__ = (
+        "bounds",
+        "candidates",
+        "clock",
+        "ended",
+        "events",
+        "goal",
+        "had",
+        "risk",
+        "slow",
+        "total",
+        "unknown",
+        "window",
+    )
 
-    def __init__(self, slow: tuple[float, float], slowest: tuple[float, float], window: int) -> None:
+    def __init__(self, bounds: Bounds, clock: Clock, risk: Risk) -> None:
         self.total = 0
         self.candidates = 0
         self.ended = 0
-        self.sealed = False
-        self.slow = slow
-        self.slowest = slowest
-        self.window = window
-        self.events: list[list[int]] | None = None
-        self.missing: list[list[int]] | None = None
-
-    def begin_again(self, had: int, arm: int) -> int:
-        """The unit of a call that begins has had these events; return them."""
-        for kind in (ERRORS, P90, P99):
-            if had >> kind & 1:
-                self.miss(kind, arm)
-        return had
-
-    def miss(self, kind: int, arm: int) -> None:
-        """A call says nothing of a kind of event."""
-        if self.missing is None:
-            self.missing = [[0, 0], [0, 0], [0, 0]]
-        self.missing[kind][arm] += 1
-
-    def hit(self, kind: int, arm: int) -> None:
-        """A call has had an event."""
-        if self.events is None:
-            self.events = [[0, 0], [0, 0], [0, 0]]
-        self.events[kind][arm] += 1
+        self.goal = -1
+        self.had = [0] * 16
+        self.bounds = bounds
+        self.slow = bounds[:2]
+        self.clock = clock
+        self.window = clock.window
+        self.risk = risk
+        self.events: list[int] | None = None
+        self.unknown: list[int] | None = None
 
 
 #: A call: arm, cell of its unit, and for each clock the block (None: not counted) and the events its unit had before.
 Handle: TypeAlias = "tuple[int, int, Block | None, int, Block | None, int]"
-_NEVER_SLOW: Final = ((inf, inf), (inf, inf))
+_NEVER_SLOW: Final = (inf, inf, inf, inf)
 
 
 class _Lists(dict[str, "list[Block | None]"]):
-    """Makes the list of a rule's blocks when it is first asked for."""
+    """Makes the list of a rule's open blocks, by clock, coldness and group, when it is first asked for."""
 
     def __missing__(self, rule: str) -> list[Block | None]:
-        blocks = self[rule] = [None] * (_STRATA * _GROUPS)
+        blocks = self[rule] = [None] * (2 * _SHORT)
         return blocks
-
-
-class Clock:
-    """One clock: a table of units, blocks and tests, renewed with every window.
-
-    Args: name, for verdicts. kinds: how many kinds of event are judged, 1 or 3. tolerated: the odds ratios that are, of
-        errors and of slowness. alpha: that it may spend.
-    """
-
-    __slots__ = ("_alpha", "_counted", "begun", "blocks", "calls", "limit", "name", "table", "tests", "window")
-
-    def __init__(self, name: str, kinds: int, tolerated: tuple[float, float], alpha: float) -> None:
-        self.name = name
-        self.tests = [RatioEProcess(tolerated[0 if kind == ERRORS else 1]) for kind in range(kinds)]
-        self._alpha = alpha
-        self.window = -1
-        self.begin_window(0)
-
-    def begin_window(self, calls: int) -> None:
-        """Forget every unit, and begin with no evidence; what was spent stays spent. ``calls``: so far, of all."""
-        self.window += 1
-        self.table = bytearray(CELLS)
-        #: Rule -> its open blocks, by coldness and group.
-        self.blocks: dict[str, list[Block | None]] = _Lists()
-        self.begun = calls
-        self._counted = 0
-        self.limit = 1 / (self._alpha * window_share(self.window))
-        for test in self.tests:
-            test.restart()
-
-    @property
-    def value(self) -> float:
-        """The e-value of this window: of errors alone, or of errors and latency together."""
-        errors, *slow = self.tests
-        return errors.value if not slow else (errors.value + (slow[0].value + slow[1].value) / 2) / 2
-
-    @property
-    def counted(self) -> int:
-        """Calls that counted in this window."""
-        lists = self.blocks.values()
-        return self._counted + sum(block.total for blocks in lists for block in blocks if block is not None)
-
-    def seal(self, blocks: list[Block | None], at: int) -> Block | None:
-        """Let no more calls begin in a block; return it if there is one and all its calls have ended."""
-        block, blocks[at] = blocks[at], None
-        if block is None:
-            return None
-        block.sealed = True
-        self._counted += block.total
-        return block if block.ended == block.total else None
-
-    def close(self, strata: int = _STRATA) -> list[Block]:
-        """Seal every block, of the first so many orders of coldness; return those that are complete."""
-        sealed = [self.seal(blocks, at) for blocks in self.blocks.values() for at in range(strata * _GROUPS)]
-        return [block for block in sealed if block is not None]
-
-    def judge(self, block: Block) -> None:
-        """Take a complete block into the evidence, unless its window is over."""
-        events, missing = block.events, block.missing or _NONE_MISSING
-        if events is None or block.window != self.window:
-            return
-        for kind, test in enumerate(self.tests):
-            hits, gone = events[kind], missing[kind]
-            if hits[0] or hits[1]:
-                controls = block.total - block.candidates - gone[0]
-                test.add_block(controls, block.candidates - gone[1], hits[0], hits[1])
-
-
-_NONE_MISSING: Final = [[0, 0], [0, 0], [0, 0]]
 
 
 class Comparison:
@@ -220,20 +127,21 @@ class Comparison:
         cold: bool = True,
     ) -> None:
         kinds = 1 if latency_tolerance is None else 3
-        tolerated = (1 + error_tolerance, 1.0)
-        self._long, self._short = (Clock(name, kinds, tolerated, alpha / 2) for name in ("long", "short"))
+        self._long, self._short = (Clock(name, kinds, 1 + error_tolerance, alpha / 2) for name in ("long", "short"))
+        self._long_table, self._short_table = self._long.table, self._short.table
+        self._blocks: dict[str, list[Block | None]] = _Lists()
+        self._group_of = groups_of(calls_per_unit)
         self._latency = latency_tolerance is not None
         self._slower = 1 + (latency_tolerance or 0.0)
-        self._most = calls_per_unit
         self._floor = None if min_rate is None else SloEProcess(min_rate)
         self._floor_limit = 1 / alpha
         self._pace = Pace()
-        #: How many calls each arm has begun, while it is cold; None: no longer.
-        self._ordinals: list[int] | None = [0, 0] if cold else None
+        self._ordinals: Ordinals | None = Ordinals() if cold else None
         self._calls = 0
         self._candidates = 0
         self._failures = [0, 0]
-        self._look = _SHORT_CALLS
+        self._slow = [0, 0]
+        self._look = _LOOK_EVERY
         #: The first verdict; it stays.
         self.verdict: Verdict | None = None
 
@@ -245,77 +153,101 @@ class Comparison:
 
     def start(self, rule: str, arm: int, key: bytes) -> Handle:
         """A call begins: of the arm ``CONTROL`` or ``CANDIDATE``, by a unit that ``rule`` placed. For ``finish``."""
-        cell = digest(key, _SEED) & _CELL
+        cell = digest(key, SEED) & CELL
         self._calls = calls = self._calls + 1
         if calls >= self._look:
-            self._pass_windows()
+            self._pass_windows(calls - 1)
+        if arm:
+            self._candidates += 1
+        blocks = self._blocks[rule]
         cold = _WARM if self._ordinals is None else self._coldness(arm)
         # Twice the same, once a clock: as a method it would be a tenth of a guarded call.
-        clock = self._long
-        seen = clock.table[cell]
+        table = self._long_table
+        seen = table[cell]
+        at = self._group_of[seen]
         long_block, long_had = None, 0
-        if seen < _ALL_HAD and seen & _COUNT < self._most:
-            clock.table[cell] = seen + 1
-            at = cold + GROUPS[seen & _COUNT]
-            long_block = clock.blocks[rule][at] or self._block(clock, rule, at)
+        if at != OUT:
+            table[cell] = seen + 1
+            at += cold
+            long_block = blocks[at] or self._begin(self._long, rule, at)
             long_block.total = total = long_block.total + 1
             if arm:
                 long_block.candidates += 1
-            if seen > _COUNT:
-                long_had = long_block.begin_again(seen >> _HAD, arm)
-            if total >= _LEAST_BLOCK and _LEAST_ARM <= long_block.candidates <= total - _LEAST_ARM:
-                clock.seal(clock.blocks[rule], at)
-        clock = self._short
-        seen = clock.table[cell]
-        if seen >= _ALL_HAD or seen & _COUNT >= self._most:
+            if seen > COUNT:
+                long_had = seen >> HAD
+                long_block.had[long_had << 1 | arm] += 1
+            if total >= LEAST_BLOCK and LEAST_ARM <= long_block.candidates <= total - LEAST_ARM:
+                self._seal(blocks, at)
+        table = self._short_table
+        seen = table[cell]
+        at = self._group_of[seen]
+        if at == OUT:
             return arm, cell, long_block, long_had, None, 0
-        clock.table[cell] = seen + 1
-        at = cold + GROUPS[seen & _COUNT]
-        block = clock.blocks[rule][at] or self._block(clock, rule, at)
+        table[cell] = seen + 1
+        at += cold + _SHORT
+        block = blocks[at] or self._begin(self._short, rule, at)
         block.total = total = block.total + 1
         if arm:
             block.candidates += 1
-        had = block.begin_again(seen >> _HAD, arm) if seen > _COUNT else 0
-        if total >= _LEAST_BLOCK and _LEAST_ARM <= block.candidates <= total - _LEAST_ARM:
-            clock.seal(clock.blocks[rule], at)
+        had = 0
+        if seen > COUNT:
+            had = seen >> HAD
+            block.had[had << 1 | arm] += 1
+        if total >= LEAST_BLOCK and LEAST_ARM <= block.candidates <= total - LEAST_ARM:
+            self._seal(blocks, at)
         return arm, cell, long_block, long_had, block, had
 
     def finish(self, handle: Handle, failed: bool, seconds: float) -> None:
         """It has ended. ``seconds``: infinite when nobody knows how long it would have taken: failed, and slow."""
-        arm, cell, long_block, long_had, short_block, short_had = handle
-        if arm:
-            self._candidates += 1
-            if self._floor is not None:
-                self._floor.add(failed)
+        arm, cell, long_block, long_had, block, had = handle
         if failed:
             self._failures[arm] += 1
+        if arm and self._floor is not None:
+            self._floor.add(failed)
         if long_block is not None:
-            long_block.ended = ended = long_block.ended + 1
             if failed or seconds > long_block.slow[arm]:
-                self._note(self._long, long_block, arm, cell, long_had, failed, seconds)
-            if ended == long_block.total and long_block.sealed:
-                self._judge(self._long, long_block)
-        if short_block is not None:
-            short_block.ended = ended = short_block.ended + 1
-            if failed or seconds > short_block.slow[arm]:
-                self._note(self._short, short_block, arm, cell, short_had, failed, seconds)
-            if ended == short_block.total and short_block.sealed:
-                self._judge(self._short, short_block)
-            if not arm and not failed and self._latency:
-                self._pace.add(seconds)
+                self._note(long_block, arm, cell, long_had, failed, seconds)
+            long_block.ended = ended = long_block.ended + 1
+            if ended == long_block.goal:
+                self._judge(long_block)
+        if block is not None:
+            if failed or seconds > block.slow[arm]:
+                self._note(block, arm, cell, had, failed, seconds)
+            block.ended = ended = block.ended + 1
+            if ended == block.goal:
+                self._judge(block)
+            if not arm and not failed:
+                # `Pace.add`, without the call.
+                pace = self._pace
+                p90 = pace.p90
+                if p90 == inf:
+                    pace.add(seconds)
+                else:
+                    pace.p90 = p90 * 1.018 if seconds > p90 else p90 * 0.998
+                    p99 = pace.p99
+                    pace.p99 = p99 * 1.0198 if seconds > p99 else p99 * 0.9998
 
     def late(self, rule: str, arm: int, key: bytes) -> None:
-        """A failure is reported of a unit, after its calls: an event where the unit now stands, if it had none."""
-        cell = digest(key, _SEED) & _CELL
-        for clock in self.clocks:
-            seen = clock.table[cell]
-            if seen & _COUNT and not seen >> _HAD & 1:
-                clock.table[cell] |= 1 << _HAD
-                self._block(clock, rule, _WARM + GROUPS[(seen & _COUNT) - 1]).hit(ERRORS, arm)
+        """A failure is reported of a unit, after its calls.
+
+        It is an event among the units of the rule that are at risk: with counted calls, and without an error so far.
+        """
+        cell = digest(key, SEED) & CELL
+        self._failures[arm] += 1
+        for clock, first in ((self._long, 0), (self._short, _SHORT)):
+            # Units come with their first call; blocks that are still open have not told of theirs.
+            begun = [block for block in self._blocks[rule][first : first + _SHORT : GROUPS] if block is not None]
+            candidates = sum(block.candidates for block in begun)
+            came = sum(block.total for block in begun) - candidates, candidates
+            if clock.late(rule, arm, cell, came):
+                self._look_for_verdict(clock)
 
     def settle(self) -> None:
         """Rules or shares have changed: what is compared from here on does not meet what was before."""
-        self._close_all(_STRATA)
+        self._close(range(2 * _SHORT))
+        self._blocks.clear()
+        for clock in self.clocks:
+            clock.forget_risks(bytes(clock.table))
 
     def evidence(self) -> Evidence:
         """What was counted so far."""
@@ -323,96 +255,136 @@ class Comparison:
         return Evidence(
             (self._calls - self._candidates, self._candidates),
             (self._failures[0], self._failures[1]),
-            long.counted,
+            long.counted + self._open(range(_SHORT)),
             (long.value, short.value),
             (long.limit, short.limit),
             (long.window, short.window),
+            (self._slow[0], self._slow[1]),
         )
 
     @property
-    def deadline_s(self) -> float:
-        """How long a call may take before it counts as failed and slow: ten times the control's p99, at least a second.
+    def share(self) -> float:
+        """The candidate's share of the calls so far; 0 before the first."""
+        return self._candidates / self._calls if self._calls else 0.0
 
-        A minute while the control's p99 is not known.
-        """
-        p99 = self._pace.p99
-        return _UNKNOWN_DEADLINE_S if p99 == inf else max(_LEAST_DEADLINE_S, _DEADLINE_P99 * p99)
+    def control_rate(self) -> tuple[int, int]:
+        """Failures and calls of the control so far: for a baseline."""
+        return self._failures[CONTROL], self._calls - self._candidates
+
+    @property
+    def deadline_s(self) -> float:
+        """How long a call may take before it counts as failed and slow."""
+        return self._pace.deadline_s()
 
     # -- within
 
-    def _block(self, clock: Clock, rule: str, at: int) -> Block:
-        block = clock.blocks[rule][at]
-        if block is None:
-            p90, p99, slower = self._pace.p90, self._pace.p99, self._slower
-            bounds = ((p90, p90 * slower), (p99, p99 * slower)) if self._latency else _NEVER_SLOW
-            block = clock.blocks[rule][at] = Block(*bounds, clock.window)
+    def _begin(self, clock: Clock, rule: str, at: int) -> Block:
+        bounds = self._pace.bounds(self._slower) if self._latency else _NEVER_SLOW
+        block = self._blocks[rule][at] = Block(bounds, clock, clock.risk(rule))
         return block
 
-    def _note(self, clock: Clock, block: Block, arm: int, cell: int, had: int, failed: bool, seconds: float) -> None:
+    def _seal(self, blocks: list[Block | None], at: int) -> Block | None:
+        """Let no more calls begin in a block; return it if there is one and all its calls have ended."""
+        block, blocks[at] = blocks[at], None
+        if block is None:
+            return None
+        block.goal = block.total
+        block.clock.counted += block.total
+        if at % GROUPS == 0:
+            block.risk.came[CANDIDATE] += block.candidates
+            block.risk.came[CONTROL] += block.total - block.candidates
+        return block if block.ended == block.total else None
+
+    def _note(self, block: Block, arm: int, cell: int, had: int, failed: bool, seconds: float) -> None:
         """Events of a call that has ended, of kinds that its unit had not had when it began."""
-        kinds = []
+        clock = block.clock
+        if block.window != clock.window:
+            return
+        table = clock.table
+        seen = table[cell]
+        had |= seen >> HAD  # by a call that ran at the same time
         if failed:
-            kinds.append(ERRORS)
+            if not had & _FAILED:
+                table[cell] = seen = seen | _FAILED << HAD
+                self._hit(block, ERRORS, arm)
+                block.risk.gone[arm] += 1
             if seconds != inf:  # how long it would have taken is not known
+                unknown = block.unknown = block.unknown or [0] * 6
                 for kind in (P90, P99):
                     if not had >> kind & 1:
-                        block.miss(kind, arm)
-        if seconds > block.slow[arm] and (not failed or seconds == inf):
-            kinds.append(P90)
-            if seconds > block.slowest[arm]:
-                kinds.append(P99)
-        for kind in kinds:
-            bit = 1 << (_HAD + kind)
-            if not had >> kind & 1 and block.window == clock.window and not clock.table[cell] & bit:
-                clock.table[cell] |= bit
-                block.hit(kind, arm)
+                        unknown[2 * kind + arm] += 1
+                return
+        if seconds > block.slow[arm]:
+            if clock is self._short:
+                self._slow[arm] += 1
+            if not had & _SLOW:
+                seen |= _SLOW << HAD
+                self._hit(block, P90, arm)
+            if not had & _SLOWEST and seconds > block.bounds[2 + arm]:
+                seen |= _SLOWEST << HAD
+                self._hit(block, P99, arm)
+            table[cell] = seen
+
+    def _hit(self, block: Block, kind: int, arm: int) -> None:
+        events = block.events
+        if events is None:
+            events = block.events = [0] * 6
+        events[2 * kind + arm] += 1
 
     def _coldness(self, arm: int) -> int:
         """How cold the call that begins is, as a place in the lists of blocks."""
         ordinals = self._ordinals
-        if ordinals is None or ordinals[arm] >= _COLD - 1:
+        if ordinals is None:
             return _WARM
-        ordinals[arm] = ordinal = ordinals[arm] + 1
-        if ordinal == _COLD - 1 and ordinals[1 - arm] == _COLD - 1:
+        cold = ordinals.next(arm) * GROUPS
+        if ordinals.over:
             self._ordinals = None
-            self._close_all(_WARM // _GROUPS)
-        return (ordinal.bit_length() - 1) * _GROUPS
+            self._close([at for at in range(2 * _SHORT) if at % _SHORT < _WARM])
+        return cold
 
-    def _close_all(self, strata: int) -> None:
-        for clock in self.clocks:
-            for block in clock.close(strata):
-                self._judge(clock, block)
+    def _open(self, places: range) -> int:
+        """Calls in open blocks."""
+        lists = self._blocks.values()
+        return sum(block.total for blocks in lists for block in blocks[places.start : places.stop] if block is not None)
 
-    def _pass_windows(self) -> None:
+    def _close(self, places: Iterable[int]) -> None:
+        """Seal every block in these places of the lists, and judge those that are complete."""
+        for at in places:
+            for blocks in self._blocks.values():
+                block = self._seal(blocks, at)
+                if block is not None:
+                    self._judge(block)
+
+    def _pass_windows(self, calls: int) -> None:
         """End the windows that are over, going by the calls that have passed and what part of them counted."""
-        calls = self._calls - 1
-        long, short = self.clocks
-        if calls - short.begun >= _SHORT_CALLS:
-            self._renew(short, calls)
-        passed = calls - long.begun
-        if passed >= _LONG_CALLS and long.counted < _LONG_COUNTED * passed:
-            self._renew(long, calls)
-        self._look = calls + min(_LOOK_EVERY, short.begun + _SHORT_CALLS - calls) + 1
+        for clock, places in ((self._long, range(_SHORT)), (self._short, range(_SHORT, 2 * _SHORT))):
+            if window_ends(clock, calls, self._open(places)):
+                self._close(places)
+                clock.begin_window(calls)
+        self._long_table, self._short_table = self._long.table, self._short.table
+        self._look = calls + 1 + min(_LOOK_EVERY, self._short.begun + SHORT_CALLS - calls)
 
-    def _renew(self, clock: Clock, calls: int) -> None:
-        for block in clock.close():
-            self._judge(clock, block)
-        clock.begin_window(calls)
-
-    def _judge(self, clock: Clock, block: Block) -> None:
-        clock.judge(block)
-        if self.verdict is not None or clock.value < clock.limit:
+    def _judge(self, block: Block) -> None:
+        """Take a complete block into the evidence, unless its window is over."""
+        clock, events = block.clock, block.events
+        if events is None or block.window != clock.window:
             return
-        errors, *slow = clock.tests
-        by_errors, by_latency = errors.value, (slow[0].value + slow[1].value) / 2 if slow else 0.0
-        if self._floor is not None and self._floor.value < self._floor_limit:
-            if by_latency / 2 < clock.limit:
-                return  # so few failures do not matter, whatever their ratio
-            by_errors = 0.0
-        kind = "errors" if by_errors >= by_latency else "latency"
-        self.verdict = Verdict(kind, clock.name, clock.window, clock.value, clock.limit)
+        had, unknown = block.had, block.unknown
+        calls = block.total - block.candidates, block.candidates
+        for kind, test in enumerate(clock.tests):
+            at = 2 * kind
+            failed, failed_candidates = events[at], events[at + 1]
+            if failed or failed_candidates:
+                controls, candidates = calls
+                for before in _HAVING[kind]:
+                    controls -= had[before]
+                    candidates -= had[before + 1]
+                if unknown is not None:
+                    controls -= unknown[at]
+                    candidates -= unknown[at + 1]
+                test.add_block(controls, candidates, failed, failed_candidates)
+        self._look_for_verdict(clock)
 
-
-def as_numbers(evidence: Evidence) -> Mapping[str, Any]:
-    """Evidence as plain JSON values, for an event."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in evidence._asdict().items()}
+    def _look_for_verdict(self, clock: Clock) -> None:
+        if self.verdict is None:
+            self.verdict = look_for_verdict(clock, self._floor, self._floor_limit)

@@ -54,7 +54,7 @@ ONLY_FOR = {"disk": {"sources", "runtime", "production", "cli"}, "changes": {"se
 #: The mathematics of guards, of which a service's judge needs all.
 MATHEMATICS = tuple(
     f"flagkit.production.{name}"
-    for name in ("sequential", "comparison", "breaker", "power", "tally", "judge", "metrics")
+    for name in ("sequential", "clocks", "comparison", "breaker", "power", "tally", "pool", "judge", "metrics")
 )
 #: Room -> what it may import that is neither flagkit's nor Python's. Integrations may import what they integrate.
 THIRD_PARTY = {
