@@ -34,7 +34,7 @@ class Call:
     """One call.
 
     stage: where it is on its way. patient: it may take any time. left: it ended without a result. slot: of its mark.
-    handle: of whoever compares it, filled in by the guard: one, or a list where there are several candidates.
+    handle: the trial that compares it, with its handle for it, or a list of such pairs; filled in by the guard.
     """
 
     stage = NEW

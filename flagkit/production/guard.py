@@ -136,9 +136,10 @@ class Guard:
                 self.sample.compared += 1
                 arm, trials = CONTROL if branch.candidate is None else CANDIDATE, branch.trials
                 if len(trials) == 1:
-                    piece.handle = trials[0].start(rule, arm, key)
+                    (trial,) = trials
+                    piece.handle = trial, trial.start(rule, arm, key)
                 else:
-                    piece.handle = [trial.start(rule, arm, key) for trial in trials]
+                    piece.handle = [(trial, trial.start(rule, arm, key)) for trial in trials]
 
     def _start(self) -> None:
         flag = self.definition
@@ -157,10 +158,8 @@ class Guard:
     def _end(self, call: Call, failed: bool, seconds: float, now_s: float) -> None:
         branch = call.branch
         branch.meter.add(seconds, call.error if call.stage != EXPIRED else _HUNG)
-        handle = call.handle
-        for index, trial in enumerate(branch.trials):
-            if handle is not None:
-                trial.finish(handle if type(handle) is tuple else handle[index], failed, seconds)
+        self._finish(call, failed, seconds)
+        for trial in branch.trials:
             if branch.candidate is None:
                 trial.control_ended(failed)
             else:
@@ -168,11 +167,19 @@ class Guard:
             if trial.finding is not None:
                 self._tell(trial)
 
+    def _finish(self, call: Call, failed: bool, seconds: float) -> None:
+        # By the trials it began with: those of an earlier revision may have been replaced meanwhile.
+        handle = call.handle
+        if type(handle) is tuple:
+            handle[0].finish(handle[1], failed, seconds)
+        elif handle is not None:
+            for trial, each in handle:
+                trial.finish(each, failed, seconds)
+
     def _drop(self, call: Call) -> None:
         """A call has ended without a result: it failed in nothing, and took no time that is known."""
-        for index, trial in enumerate(call.branch.trials):
-            if call.handle is not None:
-                trial.finish(call.handle if type(call.handle) is tuple else call.handle[index], False, 0.0)
+        self._finish(call, False, 0.0)
+        for trial in call.branch.trials:
             trial.abandoned()
 
     def _tell(self, trial: Trial) -> None:
