@@ -42,18 +42,23 @@ class Guarding:
     ) -> None:
         self._config = config
         self._track = track
-        self._owner = os.urandom(16).hex()
-        self.guards = Guards(clock, self._trial, self._told, lambda: self._owner)
+        self._owner = ""
+        self.guards = Guards(clock, self._trial, self._told, self.owner)
         self._learned: Definitions | None = None
         self._recalled = False
         self._storage = Storage("guards", clock)
         host = Host(config.state_dir) if config.state_dir is not None else None
-        self._watch = Watch(self.guards, host, self._storage, clock, self._owner)
+        self._watch = Watch(self.guards, host, self._storage, clock, self.owner)
         self._worker = Worker("flagkit-guards", self._watch.step, clock, ended=ended)
 
     def use(self, retrip: Callable[[], None]) -> None:
         """What takes other ``trips`` into use. For a constructor."""
         self.guards.retrip = retrip
+
+    def owner(self) -> str:
+        """What the others know this process by: 32 hex digits, made when first asked for."""
+        self._owner = self._owner or os.urandom(16).hex()
+        return self._owner
 
     def trips(self, definitions: Definitions) -> Trips:
         """What is served instead of what has tripped, in definitions that come into use.
@@ -86,9 +91,9 @@ class Guarding:
 
     def after_fork(self) -> None:
         """In a forked child: count anew; what has tripped stays so. Closes descriptors and assigns."""
-        self._owner = os.urandom(16).hex()
+        self._owner = ""
         self.guards.after_fork()
-        self._watch.after_fork(self._owner)
+        self._watch.after_fork()
         self._worker.after_fork()
 
     @property
