@@ -3,8 +3,7 @@
 The only importer of redis-py (extra ``redis``). ``sources`` and ``fleets`` build on it; it knows no key of theirs.
 """
 
-from flagkit.redis_wire.address import RedisAddress
-from flagkit.redis_wire.nodes import Nodes
-from flagkit.redis_wire.wire import Deadline, RedisWire, asked, checked_name, hang_up, talk
+from flagkit.redis_wire.nodes import Nodes, Question
+from flagkit.redis_wire.wire import Deadline, RedisWire, asked, checked_name, hang_up
 
-__all__ = ["Deadline", "Nodes", "RedisAddress", "RedisWire", "asked", "checked_name", "hang_up", "talk"]
+__all__ = ["Deadline", "Nodes", "Question", "RedisWire", "asked", "checked_name", "hang_up"]

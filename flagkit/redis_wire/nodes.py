@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from flagkit.http.address import is_loopback
 from flagkit.redis_wire.address import RedisAddress
-from flagkit.redis_wire.wire import Deadline, RedisWire, talk
+from flagkit.redis_wire.wire import Deadline, RedisWire, first_refusal, talk
 
 T = TypeVar("T")
 
@@ -141,13 +141,3 @@ class Nodes:
         if len(self._known) > _MOST_KNOWN:
             del self._known[next(iter(self._known))]
         return True
-
-
-def first_refusal(answers: Sequence[Any]) -> BaseException | None:
-    """The first exception among answers, those inside the answer to EXEC included."""
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            return answer
-        if isinstance(answer, list) and (refusal := first_refusal(answer)) is not None:
-            return refusal
-    return None

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 from flagkit.errors import ConfigError, FetchError
@@ -97,6 +97,17 @@ class RedisWire:
         # Outside the handler, so that what redis-py says, and holds, is not its context.
         raise self.failure(reason)
 
+    def answers(self, connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The answers to commands that are sent together. To be used ``within`` a deadline.
+
+        Raises: FetchError when one is refused; what redis-py and the network do.
+        """
+        answers = talk(connection, commands)
+        refusal = first_refusal(answers)
+        if refusal is not None:
+            raise self.failure_of(refusal)
+        return answers
+
     def failure(self, reason: str) -> FetchError:
         return self._failure(self.name, reason)
 
@@ -146,7 +157,8 @@ class Deadline:
         connection = wire.client(self._time_s(), to).connection_pool.make_connection()
         wire._open.add(connection)
         self._watch(connection)
-        connection.connect()
+        with _readable():
+            connection.connect()
         return connection
 
     def use(self, connection: Any) -> Any:
@@ -198,25 +210,45 @@ def talk(connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
 
     Raises: what redis-py and the network do.
     """
-    from redis.exceptions import InvalidResponse, ResponseError
+    from redis.exceptions import ResponseError
 
     connection.send_packed_command(connection.pack_commands(commands))
     answers: list[Any] = []
-    try:
+    with _readable():
         for _ in commands:
             try:
                 answers.append(connection.read_response())
             except ResponseError as refusal:
                 answers.append(refusal)
-    except ValueError as error:  # numbers that are none, and addresses
-        raise InvalidResponse from error
     return answers
+
+
+def first_refusal(answers: Sequence[Any]) -> BaseException | None:
+    """The first exception among answers, those inside the answer to EXEC included."""
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            return answer
+        if isinstance(answer, list) and (refusal := first_refusal(answer)) is not None:
+            return refusal
+    return None
 
 
 def asked(connection: Any, *command: Any) -> Any:
     """The answer to one command. Raises: what redis-py and the network do, a refusal included."""
     connection.send_command(*command)
-    return connection.read_response()
+    with _readable():
+        return connection.read_response()
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """redis-py trips over numbers that are none, and over answers nested without end."""
+    try:
+        yield
+    except (ValueError, RecursionError) as error:
+        from redis.exceptions import InvalidResponse
+
+        raise InvalidResponse from error
 
 
 def hang_up(connection: Any) -> None:
