@@ -18,10 +18,15 @@ from flagkit.config import Config
 from flagkit.context import ANONYMOUS, Context, Scope, as_context, current_scope, overriding
 from flagkit.core.explain import Explanation, explain
 from flagkit.core.logic import Decide, Forced
+from flagkit.core.policy import GuardPolicy
 from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
+from flagkit.guarding import Guarding
+from flagkit.production.branch import UNCOUNTED
+from flagkit.production.gate import Gate
+from flagkit.production.passage import Chosen, GateOptions, Ignored
 from flagkit.runtime.feed import Feed
 from flagkit.runtime.handlers import Event, Handler
 from flagkit.runtime.process import process
@@ -35,6 +40,10 @@ T = TypeVar("T")
 
 #: Answers that a pinned one gives way to: nobody waits for the end of a request to be safe.
 _ENDS_PIN: Final = (Reason.DISABLED, Reason.GUARD, Reason.PREREQUISITE_FAILED)
+
+
+#: The longest that a close waits for the guards' thread, seconds.
+_GUARDS_S: Final = 1.0
 
 
 class _Answers(Protocol):
@@ -94,6 +103,8 @@ class Client:
         self._errors: dict[str, int] = {}
         self._closed = False
         self._answers: _Answers = _Asleep(self)
+        self._guarding = Guarding(self._config, self._clock, self._track_trip, self._slumber)
+        self._guards = self._guarding.guards
         #: Records an exposure, once the client is awake.
         self._record: Callable[[Decision, bytes], None] = _nowhere
         self._feed = Feed(
@@ -103,7 +114,9 @@ class Client:
             changed=self._changed,
             ended=self._slumber,
             observe=sink is not None,
+            trips=self._guarding.trips,
         )
+        self._guarding.use(self._feed.current)
         self._recording = (
             Recording(sink, self._config, self._clock, self._feed.environment, self._slumber)
             if sink is not None
@@ -224,6 +237,69 @@ class Client:
         forced = scope.forced if (scope := current_scope()) else None
         return explain(self._awake(), flag, self._resolve(context), forced)
 
+    # -- gates -------------------------------------------------------------------------------------------------------
+
+    def gate(
+        self,
+        flag: str,
+        context: object = None,
+        *,
+        otherwise: Callable[..., Any] | None = None,
+        variants: Mapping[str, Callable[..., Any]] | None = None,
+        unit_from: str | None = None,
+        failed: Callable[[Any], bool] | None = None,
+        ignore: Ignored = (),
+        fallback_on_error: bool = False,
+        guard: GuardPolicy | None = None,
+    ) -> Gate:
+        """A gate around risky code: the candidate or the control, measured, and back to the control by itself.
+
+            @client.gate("new-search", unit_from="user_id", otherwise=search_v1)
+            def search_v2(query, user_id): ...
+
+            with client.gate("new-pricing", user) as gate:
+                price = price_v2(cart) if gate.on else price_v1(cart)
+
+        Args:
+            context: as in ``enabled``; for a decorated function also a callable that makes it of the call's arguments.
+            otherwise: what is called for the control; a decorated function needs one. It takes what the candidate does.
+            variants: variant -> what is called for it, where there are more than two.
+            unit_from: the name of the parameter that is the context.
+            failed: whether a result is a failure although nothing was raised; if it raises, it is none.
+            ignore: exceptions that are no failures. All others are, of both arms; the end of the process is none.
+            fallback_on_error: when a candidate raises, call the control for this call too. One failure is counted.
+            guard: the policy of the flag's guard, in place of the definitions'.
+
+        Returns: the gate; used as a decorator it keeps name, signature and type of the function, which may be plain, a
+            coroutine function, a generator or an asynchronous generator.
+        Raises: ConfigError, when it decorates and an argument is wrong; nothing otherwise, whatever the flag.
+        """
+        if guard is not None:
+            self._guards.adopt(flag, guard)
+        if otherwise is None and not ignore:
+            return Gate(self, flag, context)
+        options = GateOptions(otherwise, variants or {}, unit_from, failed, ignore, fallback_on_error)
+        return Gate(self, flag, context, options)
+
+    def choose(self, flag: str, context: object) -> Chosen:
+        """For gates: the answer for a call that now runs, and where to report it; records the exposure."""
+        kind = type(context)
+        asker: Any = context if kind is Context or kind is dict else self._resolve(context)
+        decision = self._decide(flag, asker)
+        if decision._instead_of is not None:
+            decision = self._guards.probe(decision)
+        if kind is dict:
+            asker = as_context(asker)
+        key, exposed = asker._key, decision._exposed
+        if exposed is not None and key and key not in exposed and not asker.synthetic:
+            self._record(decision, key)
+        branch = decision._branch
+        if branch is None or asker.synthetic:
+            branch = UNCOUNTED if asker.synthetic else self._guards.branch(decision)
+        if branch.by is not None:
+            key = branch.by(asker)
+        return decision, branch, key or None
+
     # -- recording ---------------------------------------------------------------------------------------------------
 
     def track(self, event: str, context: object = None, /, *, value: float | None = None, **properties: Any) -> None:
@@ -238,6 +314,8 @@ class Client:
             if type(self._answers) is _Asleep:
                 self.start()
             self._recording.track(event, self._resolve(context), value, properties)
+        if self._guards.metrics:
+            contained(self._guards.late, event, self._resolve(context), self.peek, otherwise=None)
 
     def override(self, answers: Mapping[str, str | bool]) -> AbstractContextManager[None]:
         """Force answers inside a ``with`` block, in this task only: flag -> variant, True (on) or False (off).
@@ -270,6 +348,7 @@ class Client:
             return
         process.adopt(self)
         self._feed.start()
+        self._guarding.start()
         if self._recording is not None:
             self._recording.start()
         # Or it stays asleep: what notices the fork is a worker's first question, and what it meets it records itself.
@@ -279,7 +358,8 @@ class Client:
             # Another thread may publish between a read and a store here, so look again until both are the same.
             while self._answers is not self._feed.snapshot:
                 self._answers = self._feed.snapshot
-            if not self._feed.running or (self._recording is not None and not self._recording.running):
+            running = (self._feed.running, self._guarding.running, self._recording is None or self._recording.running)
+            if not all(running):
                 self._slumber()  # a thread could not be started, or died just now: the next question tries again
 
     def wait_ready(self, timeout_s: float) -> bool:
@@ -331,6 +411,7 @@ class Client:
         self._answers = self._feed.snapshot
         ends_s = self._clock.monotonic_s() + timeout_s
         self._feed.stop()
+        self._guarding.close(min(timeout_s, _GUARDS_S))
         left = self._recording.close(timeout_s) if self._recording is not None else 0
         self._feed.close(ends_s)
         return left
@@ -345,7 +426,7 @@ class Client:
     @property
     def status(self) -> Status:
         """How it stands: definitions, source, sink, and the account of every event. A frozen value. Raises: nothing."""
-        feed, recording = self._feed, self._recording
+        feed, guarding, recording = self._feed, self._guarding, self._recording
         return Status(
             ready=feed.snapshot.ready,
             version=feed.snapshot.definitions.version,
@@ -356,10 +437,12 @@ class Client:
             sink=recording.state if recording is not None else None,
             account=recording.account() if recording is not None else None,
             problems=feed.current.problems,
-            trips={},
+            trips=self._guards.book.reasons(feed.snapshot.definitions),
+            guards=self._guards.states,
+            variants=self._guards.meters,
             errors=dict(self._errors),
-            worker_faults=feed.faults + (recording.faults if recording is not None else 0),
-            disk=worst(feed.poller.disk, recording.disk if recording is not None else None),
+            worker_faults=feed.faults + guarding.faults + (recording.faults if recording is not None else 0),
+            disk=worst(feed.poller.disk, guarding.disk, recording.disk if recording is not None else None),
         )
 
     # -- within ------------------------------------------------------------------------------------------------------
@@ -411,10 +494,15 @@ class Client:
         self.start()
         return self._feed.snapshot
 
+    def _track_trip(self, name: str, properties: dict[str, Any]) -> None:
+        if self._recording is not None:
+            self._recording.track(name, ANONYMOUS, None, properties)
+
     def _changed(self) -> None:
         # Whichever of two threads gets here last: the latest stays.
         while type(self._answers) is not _Asleep and self._answers is not self._feed.snapshot:
             self._answers = self._feed.snapshot
+            self._guarding.start()
 
     def _slumber(self) -> None:
         """A thread is ending that nobody asked to: the next questions, whoever asks them, start another."""
@@ -427,6 +515,7 @@ class Client:
             return
         self._answers = _Asleep(self)
         self._feed.after_fork()
+        self._guarding.after_fork()
         if self._recording is not None:
             self._recording.after_fork()
 

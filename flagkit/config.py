@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Final
 
 from flagkit.boundary import contained
 from flagkit.errors import ConfigError
+
+_MOST_PROCESSES: Final = 100_000
+_SOME_PROCESSES: Final = 8
 
 
 class Config:
@@ -33,6 +36,9 @@ class Config:
     max_spool_bytes: events kept there for one sink by all processes, in bytes, 64 KiB to 1 TiB; while it is full new
         ones are lost, and counted.
     max_spool_age_s: events kept there for longer are lost, and counted, seconds, 60 to 31,536,000.
+    processes: how many processes run guards of their own, 1 to 100,000, because they share no fleet: each may be wrong
+        with its part of a guard's alpha. None: the environment's WEB_CONCURRENCY, or else 8, for one too many costs
+        little and one too few makes false rollbacks.
 
     Raises: ConfigError naming the field.
     """
@@ -52,6 +58,7 @@ class Config:
         "max_spool_age_s",
         "max_spool_bytes",
         "poll_interval_s",
+        "processes",
         "state_dir",
     )
 
@@ -73,6 +80,7 @@ class Config:
         state_dir: str | os.PathLike[str] | None = None,
         max_spool_bytes: int = 64 * 1024 * 1024,
         max_spool_age_s: int = 604_800,
+        processes: int | None = None,
     ) -> None:
         put = object.__setattr__
         put(self, "poll_interval_s", _number("poll_interval_s", poll_interval_s, 0.05, 86_400))
@@ -91,6 +99,9 @@ class Config:
         put(self, "environment", environment)
         put(self, "max_spool_bytes", _whole("max_spool_bytes", max_spool_bytes, 64 * 1024, 1 << 40))
         put(self, "max_spool_age_s", _whole("max_spool_age_s", max_spool_age_s, 60, 31_536_000))
+        put(
+            self, "processes", _processes() if processes is None else _whole("processes", processes, 1, _MOST_PROCESSES)
+        )
         put(self, "state_dir", None if state_dir is None else checked_path("state_dir", state_dir))
 
     poll_interval_s: float
@@ -108,6 +119,7 @@ class Config:
     state_dir: str | os.PathLike[str] | None
     max_spool_bytes: int
     max_spool_age_s: int
+    processes: int
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"Config is frozen; make a new one with {name}={value!r}")
@@ -122,6 +134,11 @@ def checked_path(field: str, path: object) -> str | os.PathLike[str]:
     if not isinstance(text, str) or "\0" in text or not contained(os.fsencode, text, otherwise=b""):
         raise ConfigError(field, path, "the path of a directory")
     return path  # type: ignore[return-value]
+
+
+def _processes() -> int:
+    said = os.environ.get("WEB_CONCURRENCY", "")
+    return int(said) if said.isdecimal() and len(said) < 6 and int(said) else _SOME_PROCESSES
 
 
 def _number(field: str, value: object, least: float, most: float) -> float:

@@ -56,8 +56,10 @@ class Decision:
     """
 
     __slots__ = (
+        "_branch",
         "_copy",
         "_exposed",
+        "_instead_of",
         "_value",
         "_wire",
         "analysable",
@@ -85,6 +87,7 @@ class Decision:
         analysable: bool = False,
         version: str | None = None,
         exposed: set[bytes] | None = None,
+        instead_of: Decision | None = None,
     ) -> None:
         self.flag = flag
         self.variant = variant
@@ -102,6 +105,10 @@ class Decision:
         self._exposed = exposed
         #: The part of its exposures that is always the same, once there was one; runtime.exposures fills it in.
         self._wire: tuple[str, bytes] | None = None
+        #: The decision that this one is served instead of, because its guard has tripped.
+        self._instead_of = instead_of
+        #: What gates report calls to that come to this decision, once there was one; production.guards fills it in.
+        self._branch: Any = None
 
     @property
     def value(self) -> Any:

@@ -85,7 +85,7 @@ class Outcomes:
 
     def tripped(self, instead_of: Decision, control: str) -> Decision:
         """The control, for units that were assigned a variant whose guard has tripped."""
-        return self._new(control, Reason.GUARD, instead_of.rule, instead_of.assigned, False)
+        return self._new(control, Reason.GUARD, instead_of.rule, instead_of.assigned, False, instead_of=instead_of)
 
     def _new(
         self,
@@ -95,6 +95,7 @@ class Outcomes:
         assigned: str | None,
         analysable: bool,
         enabled: bool | None = None,
+        instead_of: Decision | None = None,
     ) -> Decision:
         flag = self._flag
         return Decision(
@@ -108,6 +109,7 @@ class Outcomes:
             analysable=analysable,
             version=self.version,
             exposed=set() if self._observe and reason is not Reason.OVERRIDE else None,
+            instead_of=instead_of,
         )
 
 

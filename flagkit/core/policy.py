@@ -147,6 +147,11 @@ class GuardPolicy:
                 raise ConfigError(field, value, expected)
             object.__setattr__(self, field, tuple(metrics) if field == "metrics" else value)
 
+    def revised(self, revision: int) -> GuardPolicy:
+        """The same in another revision."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return GuardPolicy(**{**fields, "revision": revision})
+
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"GuardPolicy is frozen; make a new one with {name}={value!r}")
 

@@ -6,5 +6,6 @@ good definitions and the spool of events do. POSIX only: elsewhere no folder ope
 
 from flagkit.disk.folder import Folder, FolderError
 from flagkit.disk.held import Appender, Lock
+from flagkit.disk.mapped import Mapped
 
-__all__ = ["Appender", "Folder", "FolderError", "Lock"]
+__all__ = ["Appender", "Folder", "FolderError", "Lock", "Mapped"]

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from flagkit.disk.held import Appender, Lock
+from flagkit.disk.mapped import Mapped
 
 _POSIX: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 _CAREFUL: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -134,6 +135,11 @@ class Folder:
         with self._held() as here:
             # Whether it is new is not asked: one that a crash left without a sync is as good as new.
             return Appender(_create(name, here, os.O_WRONLY | os.O_APPEND), self._settle)
+
+    def mapped(self, name: str, size: int) -> Mapped:
+        """A new file of ``size`` zero bytes, in memory. Raises: FileExistsError when it is there."""
+        with self._held() as here, io.FileIO(_create(name, here, os.O_RDWR | os.O_EXCL), "r+") as file:
+            return Mapped(file, size)
 
     def rename(self, old: str, new: str) -> None:
         """Call a file or folder something else, in place of what was called that."""

@@ -27,6 +27,7 @@ _MAX_STATE: Final = 8 * 1024 * 1024
 #: Counts that wait to be judged; the oldest give way.
 MOST_WAITING: Final = 4096
 _MOST_TAKEN: Final = 2048
+_MAX_COUNTED: Final = 64 * 1024
 _FINAL: Final = b"!"
 _OPEN: Final = b"."
 _FORMAT: Final = b"1"
@@ -74,9 +75,9 @@ class Places:
         self.turn, self.word = f"{at}:turn".encode(), f"{at}:word".encode()
 
     def meet(self, process: str, sequence: int, counted: bytes) -> list[Command]:
-        """Hand in counts, take the turn if nobody has it, and see how things stand."""
+        """Hand in counts (not more than 64 KiB of them), take the turn if nobody has it, and see how things stand."""
         commands: list[Command] = [("MULTI",)]
-        if counted:
+        if 0 < len(counted) <= _MAX_COUNTED:
             entry = ("*", "p", process, "s", sequence, "c", counted)
             commands += [
                 ("XADD", self.counts, "MAXLEN", "~", MOST_WAITING, *entry),

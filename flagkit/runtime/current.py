@@ -16,7 +16,7 @@ from flagkit.boundary import contained
 from flagkit.clock import Clock, DefinitionsClock
 from flagkit.config import Config
 from flagkit.core.model import Definitions, FlagDefinition
-from flagkit.core.snapshot import Snapshot
+from flagkit.core.snapshot import Snapshot, Trips
 from flagkit.dialects import Follow, Followed, Parse
 from flagkit.errors import DefinitionsError, Problem
 from flagkit.log import logger
@@ -31,6 +31,8 @@ class Current:
     """Owner of the snapshot.
 
     fixed: the definitions cannot change, so that they never grow old.
+    trips: what has tripped of the flags of some definitions; asked for each that comes into use. ``retrip`` says that
+        it would answer otherwise now.
     snapshot: what answers now.
     """
 
@@ -44,7 +46,9 @@ class Current:
         observe: bool,
         fixed: bool,
         follow: Follow | None = None,
+        trips: Callable[[Definitions], Trips] = lambda _: {},
     ) -> None:
+        self._trips = trips
         self._parse = parse
         self._follow = follow
         self._publish = publish
@@ -104,7 +108,7 @@ class Current:
                 if not self._outlasted(parsed.definitions, older_by):
                     return False
                 problems += (_gone_back(parsed.definitions, older_by),)
-            new_snapshot = before.following(parsed.definitions, stale=frozenset())
+            new_snapshot = self._next(before, parsed.definitions)
             if self._take(before, new_snapshot, problems, validator, whole=True):
                 return True
 
@@ -123,7 +127,7 @@ class Current:
                 return Followed(fetch=True)
             if followed.parsed is not None:
                 parsed = followed.parsed
-                new_snapshot = before.following(parsed.definitions, stale=frozenset())
+                new_snapshot = self._next(before, parsed.definitions)
                 if not self._take(before, new_snapshot, parsed.problems, followed.validator, whole=False):
                     continue
             if followed.confirmed:
@@ -216,6 +220,20 @@ class Current:
         stale = frozenset() if young else frozenset(key for key in flags if age_s > self._patience_s(flags[key]))
         if stale != before.stale:
             self._store(before, before.following(stale=stale))
+
+    @property
+    def definitions(self) -> Definitions:
+        """Those in use."""
+        return self.snapshot.definitions
+
+    def retrip(self) -> None:
+        """Take into use what has tripped by now, and what no longer has. Any thread; quick when nothing is new."""
+        while (trips := self._trips((before := self.snapshot).definitions)) != before.trips:
+            if self._store(before, before.following(trips=trips)):
+                break
+
+    def _next(self, before: Snapshot, definitions: Definitions) -> Snapshot:
+        return before.following(definitions, stale=frozenset(), trips=self._trips(definitions))
 
     def _patience_s(self, flag: FlagDefinition) -> float:
         """How long a flag may go on without confirmation, seconds."""

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from flagkit.boundary import contained
 from flagkit.clock import Clock
 from flagkit.config import Config
-from flagkit.core.snapshot import Snapshot
+from flagkit.core.model import Definitions
+from flagkit.core.snapshot import Snapshot, Trips
 from flagkit.dialects import follower, parser
 from flagkit.runtime.bell import Bell
 from flagkit.runtime.current import Current
@@ -28,7 +29,8 @@ class Feed:
     """See the module. Local definitions, and those kept on disk, are in use once it is made.
 
     Args: changed: told that another snapshot is in use. ended: told that a thread is ending although nobody asked it
-        to, so that somebody calls ``start`` again. observe: exposures to the decisions may be recorded.
+        to, so that somebody calls ``start`` again. observe: exposures to the decisions may be recorded. trips: what has
+        tripped of the flags of some definitions.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Feed:
         changed: Callable[[], None],
         ended: Callable[[], None],
         observe: bool,
+        trips: Callable[[Definitions], Trips] = lambda _: {},
     ) -> None:
         self._source = with_last_good(source, config.state_dir, config.environment)
         self._config = config
@@ -58,6 +61,7 @@ class Feed:
             observe=observe,
             fixed=self._fixed,
             follow=follower(self._source.dialect),
+            trips=trips,
         )
         self.poller = Poller(self._source, self.current, config, clock)
         self.worker = Worker("flagkit-poll", self.poll, clock, ended=ended)

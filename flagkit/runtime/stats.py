@@ -6,7 +6,7 @@ Only shapes and their meaning; each part is filled in by whoever owns it, and th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from flagkit.errors import Problem
 
@@ -72,7 +72,10 @@ class Status(NamedTuple):
         ``starting`` when it might, and has not offered them.
     account: None when nothing is recorded.
     problems: what is wrong in the definitions in use, and in the latest ones if they were refused.
-    trips: flag -> why a guard rolled it back.
+    trips: flag -> what a guard has rolled back, and why.
+    guards: how every candidate stands with its guard: a ``GuardStatus`` each, once a gate of the flag has been used.
+    variants: calls, failures and latency by flag and variant, as gates of this process have seen them: each a
+        ``VariantMetrics``.
     errors: kind -> answers the client gave although something went wrong inside it.
     worker_faults: rounds of a background thread that ended in an unexpected exception; each is logged.
     disk: how it stands with what is kept on disk; None without ``Config.state_dir``.
@@ -88,6 +91,8 @@ class Status(NamedTuple):
     account: Account | None
     problems: tuple[Problem, ...]
     trips: Mapping[str, str]
+    guards: tuple[Any, ...]
+    variants: tuple[Any, ...]
     errors: Mapping[str, int]
     worker_faults: int
     disk: Standing | None

@@ -25,6 +25,7 @@ WHOLE = {
     "max_age_s": (60, 31_536_000),
     "max_spool_bytes": (64 * 1024, 1 << 40),
     "max_spool_age_s": (60, 31_536_000),
+    "processes": (1, 100_000),
 }
 RANGES = NUMBERS | WHOLE
 

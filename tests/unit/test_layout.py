@@ -24,7 +24,7 @@ FLOORS = (
     {"core", "http", "disk", "redis_wire"},
     {"dialects", "sources", "sinks", "fleets"},
     {"runtime", "production", "changes"},
-    {"arguments", "client", "flags", "default"},
+    {"arguments", "client", "flags", "default", "guarding"},
     {"integrations", "testing", "server"},
     {"cli", "pytest_plugin", "__init__", "__main__"},
 )
@@ -32,7 +32,7 @@ FLOORS = (
 NEIGHBOURS = {
     **dict.fromkeys(FLOORS[0], FLOORS[0]),
     "redis_wire": {"http"},
-    "client": {"arguments", "flags"},
+    "client": {"arguments", "flags", "guarding"},
     "default": {"arguments", "client", "flags"},
     "cli": {"__init__"},
     "__main__": {"cli"},
@@ -52,8 +52,16 @@ NEVER = {
     "server": {"runtime", "client", "default", "flags", "sources", "sinks", "http", "context"},
 }
 #: Room -> the only ones above that may import it.
-ONLY_FOR = {"disk": {"sources", "runtime", "cli"}, "redis_wire": {"sources", "fleets"}, "changes": {"server", "cli"}}
-SEQUENTIAL = "flagkit.production.sequential"
+ONLY_FOR = {
+    "disk": {"sources", "runtime", "production", "cli"},
+    "redis_wire": {"sources", "fleets"},
+    "changes": {"server", "cli"},
+}
+#: The mathematics of guards, of which a service's judge needs all.
+MATHEMATICS = tuple(
+    f"flagkit.production.{name}"
+    for name in ("sequential", "clocks", "comparison", "breaker", "power", "tally", "pool", "judge", "metrics")
+)
 #: Room -> what it may import that is neither flagkit's nor Python's. Integrations may import what they integrate.
 THIRD_PARTY = {
     "core": {"mmh3", "re2"},
@@ -70,7 +78,7 @@ IMPURE = {
     *("asyncio", "io", "logging", "multiprocessing", "os", "pathlib", "queue", "random", "secrets", "selectors"),
     *("signal", "socket", "ssl", "subprocess", "tempfile", "threading", "time", "urllib"),
 }
-PURE = ("core", "dialects", SEQUENTIAL)
+PURE = ("core", "dialects", *MATHEMATICS)
 #: The parts of mmh3 that take bytes only: its ``hash`` aborts the interpreter on a str with a lone surrogate.
 MMH3_OF_BYTES = {"mmh3_32_uintdigest"}
 
@@ -124,7 +132,7 @@ def may_import(module: str, imported: str) -> bool:
     if mine == other:
         return True
     if mine == "server" and other == "production":
-        return imported == SEQUENTIAL
+        return imported in MATHEMATICS
     if other in NEIGHBOURS.get(mine, ()):
         return True
     return floor(other) < floor(mine) and other not in NEVER.get(mine, ()) and mine in ONLY_FOR.get(other, {mine})

@@ -1,0 +1,125 @@
+"""``Branch``: where a gate reports the calls that came to one decision. It is found on the decision, and made once.
+
+``Serial`` is how calls of many threads are counted by code that is for one: whoever hands in work does all that waits,
+unless somebody else is at it, so that nobody ever waits. ``guards`` makes the branches, and reads what they count.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from flagkit.context import Context
+from flagkit.production.metrics import Meter
+
+#: Ended calls that may wait for the guards' thread; then the next caller counts them.
+_CROWD: Final = 512
+
+
+class Branch(Protocol):
+    """What a gate tells. All of it is quick, never waits and never raises.
+
+    by: finds the key of the unit that calls are counted by, when that is not the context's own; None: it is.
+    """
+
+    @property
+    def by(self) -> Callable[[Context], bytes | None] | None: ...
+
+    def begin(self, key: bytes | None, patient: bool = False) -> Any:
+        """A call begins; return what ``end`` wants. ``key``: the unit's. ``patient``: it may take any time."""
+        ...
+
+    def end(self, call: Any, error: str | None = None, seconds: float | None = None) -> None:
+        """It has ended. ``error``: what it failed of. ``seconds``: how long it took, if not since it began."""
+        ...
+
+    def leave(self, call: Any) -> None:
+        """It ends without a result, because the interpreter or its thread is being ended."""
+        ...
+
+
+class Serial:
+    """Has work done one piece at a time, in the order it came, by whichever thread is there.
+
+    Args: do, does one piece. failed, told what it raises, which otherwise ends nothing.
+    """
+
+    __slots__ = ("_do", "_failed", "_turn", "append", "work")
+
+    def __init__(self, do: Callable[[Any], None], failed: Callable[[Exception], object]) -> None:
+        self._do = do
+        self._failed = failed
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Forget the parent's work. Assigns only."""
+        self.work: deque[Any] = deque()
+        #: Hands in work that may wait for the next ``drain``.
+        self.append = self.work.append
+        self._turn = threading.Lock()
+
+    def drain(self) -> None:
+        """Do what waits, or leave it to who is at it already. Raises: nothing."""
+        work, turn = self.work, self._turn
+        # Looked at again after the turn: what came while it was given back was left to us.
+        while work and turn.acquire(False):
+            try:
+                while work:
+                    self._do(work.popleft())
+            except Exception as error:  # noqa: BLE001 - a caller's thread: a mistake in counting is not the caller's
+                self._failed(error)
+            finally:
+                turn.release()
+
+
+class Counted:
+    """A branch whose calls are counted and judged by nobody."""
+
+    __slots__ = ("_meter", "_now_s", "_serial")
+
+    by = None
+
+    def __init__(self, meter: Meter, serial: Serial, now_s: Callable[[], float]) -> None:
+        self._meter = meter
+        self._serial = serial
+        self._now_s = now_s
+
+    def begin(self, key: bytes | None, patient: bool = False) -> float:  # noqa: ARG002 - they are for who judges
+        return self._now_s()
+
+    def end(self, call: float, error: str | None = None, seconds: float | None = None) -> None:
+        serial = self._serial
+        serial.append((self._meter, self._now_s() - call if seconds is None else seconds, error))
+        if len(serial.work) > _CROWD:
+            serial.drain()
+
+    def leave(self, call: float) -> None:
+        pass
+
+
+class Uncounted:
+    """The branch of calls that count nowhere: overrides, probes, answers that are none."""
+
+    __slots__ = ()
+
+    by = None
+
+    def begin(self, key: bytes | None, patient: bool = False) -> None:
+        pass
+
+    def end(self, call: None, error: str | None = None, seconds: float | None = None) -> None:
+        pass
+
+    def leave(self, call: None) -> None:
+        pass
+
+
+UNCOUNTED: Final = Uncounted()
+
+
+def count(piece: tuple[Meter, float, str | None]) -> None:
+    """What the ``Serial`` of counted branches does with a call that has ended."""
+    meter, seconds, error = piece
+    meter.add(seconds, error)

@@ -1,0 +1,135 @@
+"""``Call``: one call through a guarded gate; ``Guarded``: the branch that makes them, on the callers' threads.
+
+What a call says is counted by the ``Serial`` of its flag, in the order in which calls began and ended. Marks, where
+they are kept, are set before the call runs. It knows nothing of how calls are judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from flagkit.context import Context
+from flagkit.production.branch import Serial
+from flagkit.production.marks import NO_SLOT, Marks
+from flagkit.production.metrics import Meter
+from flagkit.production.trial import Trial
+
+#: So many beginnings and ends of calls may wait to be counted. A failure waits for nothing.
+_CROWD: Final = 64
+#: Where a call is on its way, as its guard knows.
+NEW: Final = 0
+UNDER_WAY: Final = 1
+#: It took too long, and counts as failed whatever becomes of it.
+EXPIRED: Final = 2
+
+
+class Call:
+    """One call.
+
+    stage: where it is on its way. patient: it may take any time. left: it ended without a result. slot: of its mark.
+    handle: of whoever compares it, filled in by the guard: one, or a list where there are several candidates.
+    """
+
+    stage = NEW
+    patient = False
+    left = False
+    slot = NO_SLOT
+    error: str | None = None
+    seconds = 0.0
+    handle: Any = None
+
+    def __init__(self, branch: Guarded, key: bytes | None, began_s: float) -> None:
+        self.branch = branch
+        self.key = key
+        self.began_s = began_s
+
+
+class Marking:
+    """The marks of this process, when it keeps any, shared by its guarded branches. ``marks`` may come and go."""
+
+    __slots__ = ("marks",)
+
+    def __init__(self) -> None:
+        self.marks: Marks | None = None
+
+
+class Guarded:
+    """The branch of one decision of a guarded flag.
+
+    candidate: whose calls they are; None: the control's, or calls that nobody is compared by.
+    trials: those of the flag that count these calls; the guard keeps the list as it should be.
+    rule: the stratum, when the unit was placed by a rollout or split of it and got what it was assigned; else None.
+    by: finds the key of the unit that was placed, when that is not the context's own; None: it is.
+    place: for marks: what says all this to another process.
+    """
+
+    __slots__ = ("_code", "_marking", "_now_s", "_serial", "by", "candidate", "meter", "place", "rule", "trials")
+
+    def __init__(
+        self,
+        meter: Meter,
+        serial: Serial,
+        marking: Marking,
+        now_s: Callable[[], float],
+        *,
+        candidate: str | None,
+        trials: list[Trial],
+        rule: str | None,
+        place: Any,
+        by: Callable[[Context], bytes | None] | None = None,
+    ) -> None:
+        self.meter = meter
+        self.candidate = candidate
+        self.trials = trials
+        self.rule = rule
+        self.place = place
+        self.by = by
+        #: The marks' word for ``place``, and whose marks that is.
+        self._code: tuple[Marks, bytes] | None = None
+        self._serial = serial
+        self._marking = marking
+        self._now_s = now_s
+
+    def begin(self, key: bytes | None, patient: bool = False) -> Call:
+        call = Call(self, key, self._now_s())
+        if patient:
+            call.patient = True
+        marks = self._marking.marks
+        if marks is not None:
+            self._mark(marks, call)
+        self._serial.append(call)
+        return call
+
+    def end(self, call: Call, error: str | None = None, seconds: float | None = None) -> None:
+        call.seconds = self._now_s() - call.began_s if seconds is None else seconds
+        if call.slot != NO_SLOT:
+            self._clear(call)
+        if error is not None:
+            call.error = error
+        serial = self._serial
+        serial.append(call)
+        if error is not None or len(serial.work) > _CROWD:
+            serial.drain()
+
+    def leave(self, call: Call) -> None:
+        """See ``Branch``. A call that hung until now keeps its mark: it is what ends the process."""
+        if call.slot != NO_SLOT and call.stage != EXPIRED:
+            self._clear(call)
+        call.left = True
+        self._serial.append(call)
+        self._serial.drain()
+
+    def _mark(self, marks: Marks, call: Call) -> None:
+        known = self._code
+        if known is None or known[0] is not marks:
+            code = marks.place(self.place)
+            if code is None:
+                return
+            known = self._code = (marks, code)
+        call.slot = marks.set(known[1], call.key)
+
+    def _clear(self, call: Call) -> None:
+        marks = self._marking.marks
+        if marks is not None:
+            marks.clear(call.slot)

@@ -1,0 +1,390 @@
+"""``Comparison``: one candidate against its control, by calls that are counted so that like is compared with like.
+
+Units are counted, not calls: the arm is drawn once a unit, so a unit counts for its first 31 calls of a window and
+until its first event, and calls number 1, 2-3, 4-7, 8-15 and 16-31 of units meet only each other (a log-rank test).
+Each rule is a stratum of its own; so are the first calls of a process. Two clocks see the same calls: a long one for
+slight regressions, a short one for late ones (``clocks``). Blocks of calls go to the tests of ``sequential``.
+Pure: one thread at a time, no time. Derivations and operating characteristics: docs/guards.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+from typing import Final, TypeAlias
+
+from flagkit.core.bucketing import digest
+from flagkit.production.clocks import (
+    CANDIDATE,
+    CELL,
+    COLD_GROUPS,
+    CONTROL,
+    COUNT,
+    ERRORS,
+    GROUPS,
+    HAD,
+    LEAST_ARM,
+    LEAST_BLOCK,
+    OUT,
+    P90,
+    P99,
+    SEED,
+    SHORT_CALLS,
+    Clock,
+    Evidence,
+    Ordinals,
+    Risk,
+    Verdict,
+    as_numbers,
+    groups_of,
+    look_for_verdict,
+    window_ends,
+)
+from flagkit.production.sequential import Bounds, Pace, SloEProcess
+
+__all__ = ["CANDIDATE", "CONTROL", "Comparison", "Evidence", "Handle", "Verdict", "as_numbers"]
+
+#: Where the blocks of calls that are not cold begin in a rule's list, and those of the short clock.
+_WARM: Final = COLD_GROUPS * GROUPS
+_SHORT: Final = (COLD_GROUPS + 1) * GROUPS
+_LOOK_EVERY: Final = 1_000
+_FAILED, _SLOW, _SLOWEST = 1 << ERRORS, 1 << P90, 1 << P99
+#: Kind of event -> places of the control in a block's ``had`` of calls whose unit had had it.
+_HAVING: Final = tuple(tuple(2 * had for had in range(8) if had >> kind & 1) for kind in (ERRORS, P90, P99))
+
+
+class Block:
+    """Calls that meet: of one rule, one group and one order of coldness, begun one after another.
+
+    total, candidates: begun, of both arms and of the candidate. ended: of all. goal: the total once no more begin in
+    it, -1 until then. had: of those begun, how many had had which events before, at twice the events plus the arm.
+    bounds: above how many seconds a call is slow, as it was when the block began: by p90 for both arms, then by p99.
+    events, unknown: at twice the kind plus the arm, calls that had an event, and those that failed and have no latency.
+    """
+
+    __slots__ = (
+        "bounds",
+        "candidates",
+        "clock",
+        "ended",
+        "events",
+        "goal",
+        "had",
+        "risk",
+        "slow",
+        "total",
+        "unknown",
+        "window",
+    )
+
+    def __init__(self, bounds: Bounds, clock: Clock, risk: Risk) -> None:
+        self.total = 0
+        self.candidates = 0
+        self.ended = 0
+        self.goal = -1
+        self.had = [0] * 16
+        self.bounds = bounds
+        self.slow = bounds[:2]
+        self.clock = clock
+        self.window = clock.window
+        self.risk = risk
+        self.events: list[int] | None = None
+        self.unknown: list[int] | None = None
+
+
+#: A call: arm, cell of its unit, and for each clock the block (None: not counted) and the events its unit had before.
+Handle: TypeAlias = "tuple[int, int, Block | None, int, Block | None, int]"
+_NEVER_SLOW: Final = (inf, inf, inf, inf)
+
+
+class _Lists(dict[str, "list[Block | None]"]):
+    """Makes the list of a rule's open blocks, by clock, coldness and group, when it is first asked for."""
+
+    def __missing__(self, rule: str) -> list[Block | None]:
+        blocks = self[rule] = [None] * (2 * _SHORT)
+        return blocks
+
+
+class Comparison:
+    """See the module.
+
+    Args:
+        alpha: the chance of a false verdict that may be spent on this candidate, over all windows.
+        error_tolerance, latency_tolerance: as in ``GuardPolicy``.
+        calls_per_unit: calls of a unit that count in a window, 1 to 31.
+        min_rate: an error rate that the candidate must exceed as well; None: none.
+        cold: whether the first calls of the process meet only each other.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.01,
+        error_tolerance: float = 0.25,
+        latency_tolerance: float | None = 0.2,
+        calls_per_unit: int = 31,
+        min_rate: float | None = None,
+        cold: bool = True,
+    ) -> None:
+        kinds = 1 if latency_tolerance is None else 3
+        self._long, self._short = (Clock(name, kinds, 1 + error_tolerance, alpha / 2) for name in ("long", "short"))
+        self._long_table, self._short_table = self._long.table, self._short.table
+        self._blocks: dict[str, list[Block | None]] = _Lists()
+        self._group_of = groups_of(calls_per_unit)
+        self._latency = latency_tolerance is not None
+        self._slower = 1 + (latency_tolerance or 0.0)
+        self._floor = None if min_rate is None else SloEProcess(min_rate)
+        self._floor_limit = 1 / alpha
+        self._pace = Pace()
+        self._ordinals: Ordinals | None = Ordinals() if cold else None
+        self._calls = 0
+        self._candidates = 0
+        self._failures = [0, 0]
+        self._slow = [0, 0]
+        self._look = _LOOK_EVERY
+        #: The first verdict; it stays.
+        self.verdict: Verdict | None = None
+
+    @property
+    def clocks(self) -> tuple[Clock, Clock]:
+        return self._long, self._short
+
+    # `start` and `finish` are on the way of every guarded call, and are written for speed.
+
+    def start(self, rule: str, arm: int, key: bytes) -> Handle:
+        """A call begins: of the arm ``CONTROL`` or ``CANDIDATE``, by a unit that ``rule`` placed. For ``finish``."""
+        cell = digest(key, SEED) & CELL
+        self._calls = calls = self._calls + 1
+        if calls >= self._look:
+            self._pass_windows(calls - 1)
+        if arm:
+            self._candidates += 1
+        blocks = self._blocks[rule]
+        cold = _WARM if self._ordinals is None else self._coldness(arm)
+        # Twice the same, once a clock: as a method it would be a tenth of a guarded call.
+        table = self._long_table
+        seen = table[cell]
+        at = self._group_of[seen]
+        long_block, long_had = None, 0
+        if at != OUT:
+            table[cell] = seen + 1
+            at += cold
+            long_block = blocks[at] or self._begin(self._long, rule, at)
+            long_block.total = total = long_block.total + 1
+            if arm:
+                long_block.candidates += 1
+            if seen > COUNT:
+                long_had = seen >> HAD
+                long_block.had[long_had << 1 | arm] += 1
+            if total >= LEAST_BLOCK and LEAST_ARM <= long_block.candidates <= total - LEAST_ARM:
+                self._seal(blocks, at)
+        table = self._short_table
+        seen = table[cell]
+        at = self._group_of[seen]
+        if at == OUT:
+            return arm, cell, long_block, long_had, None, 0
+        table[cell] = seen + 1
+        at += cold + _SHORT
+        block = blocks[at] or self._begin(self._short, rule, at)
+        block.total = total = block.total + 1
+        if arm:
+            block.candidates += 1
+        had = 0
+        if seen > COUNT:
+            had = seen >> HAD
+            block.had[had << 1 | arm] += 1
+        if total >= LEAST_BLOCK and LEAST_ARM <= block.candidates <= total - LEAST_ARM:
+            self._seal(blocks, at)
+        return arm, cell, long_block, long_had, block, had
+
+    def finish(self, handle: Handle, failed: bool, seconds: float) -> None:
+        """It has ended. ``seconds``: infinite when nobody knows how long it would have taken: failed, and slow."""
+        arm, cell, long_block, long_had, block, had = handle
+        if failed:
+            self._failures[arm] += 1
+        if arm and self._floor is not None:
+            self._floor.add(failed)
+        if long_block is not None:
+            if failed or seconds > long_block.slow[arm]:
+                self._note(long_block, arm, cell, long_had, failed, seconds)
+            long_block.ended = ended = long_block.ended + 1
+            if ended == long_block.goal:
+                self._judge(long_block)
+        if block is not None:
+            if failed or seconds > block.slow[arm]:
+                self._note(block, arm, cell, had, failed, seconds)
+            block.ended = ended = block.ended + 1
+            if ended == block.goal:
+                self._judge(block)
+            if not arm and not failed:
+                # `Pace.add`, without the call.
+                pace = self._pace
+                p90 = pace.p90
+                if p90 == inf:
+                    pace.add(seconds)
+                else:
+                    pace.p90 = p90 * 1.018 if seconds > p90 else p90 * 0.998
+                    p99 = pace.p99
+                    pace.p99 = p99 * 1.0198 if seconds > p99 else p99 * 0.9998
+
+    def late(self, rule: str, arm: int, key: bytes) -> None:
+        """A failure is reported of a unit, after its calls.
+
+        It is an event among the units of the rule that are at risk: with counted calls, and without an error so far.
+        """
+        cell = digest(key, SEED) & CELL
+        self._failures[arm] += 1
+        for clock, first in ((self._long, 0), (self._short, _SHORT)):
+            # Units come with their first call; blocks that are still open have not told of theirs.
+            begun = [block for block in self._blocks[rule][first : first + _SHORT : GROUPS] if block is not None]
+            candidates = sum(block.candidates for block in begun)
+            came = sum(block.total for block in begun) - candidates, candidates
+            if clock.late(rule, arm, cell, came):
+                self._look_for_verdict(clock)
+
+    def settle(self) -> None:
+        """Rules or shares have changed: what is compared from here on does not meet what was before."""
+        self._close(range(2 * _SHORT))
+        self._blocks.clear()
+        for clock in self.clocks:
+            clock.forget_risks(bytes(clock.table))
+
+    def evidence(self) -> Evidence:
+        """What was counted so far."""
+        long, short = self.clocks
+        return Evidence(
+            (self._calls - self._candidates, self._candidates),
+            (self._failures[0], self._failures[1]),
+            long.counted + self._open(range(_SHORT)),
+            (long.value, short.value),
+            (long.limit, short.limit),
+            (long.window, short.window),
+            (self._slow[0], self._slow[1]),
+        )
+
+    @property
+    def share(self) -> float:
+        """The candidate's share of the calls so far; 0 before the first."""
+        return self._candidates / self._calls if self._calls else 0.0
+
+    def control_rate(self) -> tuple[int, int]:
+        """Failures and calls of the control so far: for a baseline."""
+        return self._failures[CONTROL], self._calls - self._candidates
+
+    @property
+    def deadline_s(self) -> float:
+        """How long a call may take before it counts as failed and slow."""
+        return self._pace.deadline_s()
+
+    # -- within
+
+    def _begin(self, clock: Clock, rule: str, at: int) -> Block:
+        bounds = self._pace.bounds(self._slower) if self._latency else _NEVER_SLOW
+        block = self._blocks[rule][at] = Block(bounds, clock, clock.risk(rule))
+        return block
+
+    def _seal(self, blocks: list[Block | None], at: int) -> Block | None:
+        """Let no more calls begin in a block; return it if there is one and all its calls have ended."""
+        block, blocks[at] = blocks[at], None
+        if block is None:
+            return None
+        block.goal = block.total
+        block.clock.counted += block.total
+        if at % GROUPS == 0:
+            block.risk.came[CANDIDATE] += block.candidates
+            block.risk.came[CONTROL] += block.total - block.candidates
+        return block if block.ended == block.total else None
+
+    def _note(self, block: Block, arm: int, cell: int, had: int, failed: bool, seconds: float) -> None:
+        """Events of a call that has ended, of kinds that its unit had not had when it began."""
+        clock = block.clock
+        if block.window != clock.window:
+            return
+        table = clock.table
+        seen = table[cell]
+        had |= seen >> HAD  # by a call that ran at the same time
+        if failed:
+            if not had & _FAILED:
+                table[cell] = seen = seen | _FAILED << HAD
+                self._hit(block, ERRORS, arm)
+                block.risk.gone[arm] += 1
+            if seconds != inf:  # how long it would have taken is not known
+                unknown = block.unknown = block.unknown or [0] * 6
+                for kind in (P90, P99):
+                    if not had >> kind & 1:
+                        unknown[2 * kind + arm] += 1
+                return
+        if seconds > block.slow[arm]:
+            if clock is self._short:
+                self._slow[arm] += 1
+            if not had & _SLOW:
+                seen |= _SLOW << HAD
+                self._hit(block, P90, arm)
+            if not had & _SLOWEST and seconds > block.bounds[2 + arm]:
+                seen |= _SLOWEST << HAD
+                self._hit(block, P99, arm)
+            table[cell] = seen
+
+    def _hit(self, block: Block, kind: int, arm: int) -> None:
+        events = block.events
+        if events is None:
+            events = block.events = [0] * 6
+        events[2 * kind + arm] += 1
+
+    def _coldness(self, arm: int) -> int:
+        """How cold the call that begins is, as a place in the lists of blocks."""
+        ordinals = self._ordinals
+        if ordinals is None:
+            return _WARM
+        cold = ordinals.next(arm) * GROUPS
+        if ordinals.over:
+            self._ordinals = None
+            self._close([at for at in range(2 * _SHORT) if at % _SHORT < _WARM])
+        return cold
+
+    def _open(self, places: range) -> int:
+        """Calls in open blocks."""
+        lists = self._blocks.values()
+        return sum(block.total for blocks in lists for block in blocks[places.start : places.stop] if block is not None)
+
+    def _close(self, places: Iterable[int]) -> None:
+        """Seal every block in these places of the lists, and judge those that are complete."""
+        for at in places:
+            for blocks in self._blocks.values():
+                block = self._seal(blocks, at)
+                if block is not None:
+                    self._judge(block)
+
+    def _pass_windows(self, calls: int) -> None:
+        """End the windows that are over, going by the calls that have passed and what part of them counted."""
+        for clock, places in ((self._long, range(_SHORT)), (self._short, range(_SHORT, 2 * _SHORT))):
+            if window_ends(clock, calls, self._open(places)):
+                self._close(places)
+                clock.begin_window(calls)
+        self._long_table, self._short_table = self._long.table, self._short.table
+        self._look = calls + 1 + min(_LOOK_EVERY, self._short.begun + SHORT_CALLS - calls)
+
+    def _judge(self, block: Block) -> None:
+        """Take a complete block into the evidence, unless its window is over."""
+        clock, events = block.clock, block.events
+        if events is None or block.window != clock.window:
+            return
+        had, unknown = block.had, block.unknown
+        calls = block.total - block.candidates, block.candidates
+        for kind, test in enumerate(clock.tests):
+            at = 2 * kind
+            failed, failed_candidates = events[at], events[at + 1]
+            if failed or failed_candidates:
+                controls, candidates = calls
+                for before in _HAVING[kind]:
+                    controls -= had[before]
+                    candidates -= had[before + 1]
+                if unknown is not None:
+                    controls -= unknown[at]
+                    candidates -= unknown[at + 1]
+                test.add_block(controls, candidates, failed, failed_candidates)
+        self._look_for_verdict(clock)
+
+    def _look_for_verdict(self, clock: Clock) -> None:
+        if self.verdict is None:
+            self.verdict = look_for_verdict(clock, self._floor, self._floor_limit)

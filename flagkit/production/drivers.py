@@ -1,0 +1,196 @@
+"""Gated functions: one driver for each kind of function there is, each with the signature and name of the candidate.
+
+Plain functions, coroutine functions, generators and asynchronous generators. Of a generator the time inside it is
+measured, not that of its reader; it is exposed with the first item. Called by ``Gate`` when it decorates.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Callable, Generator
+from functools import wraps
+from time import perf_counter
+from typing import Any, TypeAlias
+
+from flagkit.production.passage import Chooser, GateOptions, raised
+
+#: Finds the context of a call in its arguments.
+Asker: TypeAlias = "Callable[[tuple[Any, ...], dict[str, Any]], object]"
+
+
+def gated(function: Callable[..., Any], flag: str, chooser: Chooser, asker: Asker, options: GateOptions) -> Any:
+    """The driver around ``function``, the candidate."""
+    if inspect.isasyncgenfunction(function):
+        driver = _asynchronous_generator
+    elif inspect.isgeneratorfunction(function):
+        driver = _generator
+    elif inspect.iscoroutinefunction(function):
+        driver = _coroutine
+    else:
+        driver = _plain
+    return wraps(function)(driver(function, flag, chooser, asker, options))
+
+
+def _plain(function: Callable[..., Any], flag: str, chooser: Chooser, asker: Asker, options: GateOptions) -> Any:
+    choose, otherwise, ignore = chooser.choose, options.otherwise, options.ignore
+    simple, judged = not options.variants, options.failed is not None
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        decision, branch, key = chosen = choose(flag, asker(args, kwargs))
+        run: Any = (function if decision.enabled else otherwise) if simple else options.choice(decision, function)
+        begun = branch.begin(key)
+        try:
+            result = run(*args, **kwargs)
+        except BaseException as error:
+            raised(chosen, begun, error, ignore)
+            if not _falls_back(options, run, error):
+                raise
+        else:
+            branch.end(begun, options.failure(result) if judged else None)
+            return result
+        return otherwise(*args, **kwargs)  # type: ignore[misc]
+
+    return call
+
+
+def _coroutine(function: Callable[..., Any], flag: str, chooser: Chooser, asker: Asker, options: GateOptions) -> Any:
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        decision, branch, key = chosen = chooser.choose(flag, asker(args, kwargs))
+        run = options.choice(decision, function)
+        begun = branch.begin(key)
+        try:
+            result = await _awaited(run, args, kwargs)
+        except BaseException as error:
+            raised(chosen, begun, error, options.ignore)
+            if not _falls_back(options, run, error):
+                raise
+        else:
+            branch.end(begun, options.failure(result))
+            return result
+        return await _awaited(options.otherwise, args, kwargs)
+
+    return call
+
+
+async def _awaited(run: Any, args: Any, kwargs: Any) -> Any:
+    result = run(*args, **kwargs)
+    return await result if inspect.isawaitable(result) else result  # a control may be a plain function
+
+
+def _falls_back(options: GateOptions, run: Any, error: BaseException) -> bool:
+    return options.fallback_on_error and run is not options.otherwise and isinstance(error, Exception)
+
+
+class _Watch:
+    """Adds up the time spent inside a generator."""
+
+    __slots__ = ("_began_s", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._began_s = 0.0
+
+    def __enter__(self) -> None:
+        self._began_s = perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += perf_counter() - self._began_s
+
+
+def _generator(function: Callable[..., Any], flag: str, chooser: Chooser, asker: Asker, options: GateOptions) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        decision, branch, key = chosen = chooser.choose(flag, asker(args, kwargs))
+        run = options.choice(decision, function)
+        begun = branch.begin(key, patient=True)
+        watch, started = _Watch(), False
+        try:
+            with watch:
+                source = iter(run(*args, **kwargs))
+                step: Callable[[], Any] = source.__next__
+            while True:
+                with watch:
+                    item = step()
+                started = True
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    with watch:
+                        _closed(source)
+                    raise
+                except BaseException as thrown:  # noqa: BLE001 - it is handed on, to who reads it
+                    step = _throwing(source, thrown)
+                else:
+                    step = source.__next__ if sent is None else _sending(source, sent)
+        except StopIteration as done:
+            branch.end(begun, options.failure(done.value), watch.seconds)
+            return done.value
+        except BaseException as error:
+            raised(chosen, begun, error, options.ignore, watch.seconds)
+            if started or not _falls_back(options, run, error):
+                raise
+        return (yield from options.otherwise(*args, **kwargs))  # type: ignore[misc]
+
+    return call
+
+
+def _closed(source: Any) -> None:
+    close = getattr(source, "close", None)
+    if close is not None:
+        close()
+
+
+def _throwing(source: Any, thrown: BaseException) -> Callable[[], Any]:
+    throw = getattr(source, "throw", None)
+    if throw is None:
+        raise thrown
+    return lambda: throw(thrown)
+
+
+def _sending(source: Any, sent: Any) -> Callable[[], Any]:
+    return lambda: source.send(sent)
+
+
+def _asynchronous_generator(
+    function: Callable[..., Any], flag: str, chooser: Chooser, asker: Asker, options: GateOptions
+) -> Any:
+    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        decision, branch, key = chosen = chooser.choose(flag, asker(args, kwargs))
+        run = options.choice(decision, function)
+        begun = branch.begin(key, patient=True)
+        watch, started = _Watch(), False
+        try:
+            source = run(*args, **kwargs)
+            step: Callable[[], Any] = source.__anext__
+            while True:
+                with watch:
+                    item = await step()
+                started = True
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    with watch:
+                        await source.aclose()
+                    raise
+                except BaseException as thrown:  # noqa: BLE001 - as above
+                    step = _athrowing(source, thrown)
+                else:
+                    step = source.__anext__ if sent is None else _asending(source, sent)
+        except StopAsyncIteration:
+            branch.end(begun, None, watch.seconds)
+            return
+        except BaseException as error:
+            raised(chosen, begun, error, options.ignore, watch.seconds)
+            if started or not _falls_back(options, run, error):
+                raise
+        async for item in options.otherwise(*args, **kwargs):  # type: ignore[misc]
+            yield item
+
+    return call
+
+
+def _athrowing(source: Any, thrown: BaseException) -> Callable[[], Any]:
+    return lambda: source.athrow(thrown)
+
+
+def _asending(source: Any, sent: Any) -> Callable[[], Any]:
+    return lambda: source.asend(sent)

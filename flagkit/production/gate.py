@@ -1,0 +1,136 @@
+"""``Gate``: around risky code, as a decorator and as a context manager: candidate or control, measured and on record.
+
+It chooses through the client, exposes when the branch runs, times it, and reports how it ended to the decision's
+branch; what is made of that is the guards' matter. Nothing of it raises, waits or changes what the code gives back,
+except that an exception passing through gets a note.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Final, ParamSpec, Self, TypeVar, cast
+
+from flagkit.boundary import contained
+from flagkit.context import Context
+from flagkit.decision import Decision
+from flagkit.errors import ConfigError
+from flagkit.production.drivers import Asker, gated
+from flagkit.production.passage import FAILED, Chooser, Chosen, GateOptions, raised
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_MAX_REASON: Final = 64
+_NO_OPTIONS: Final = GateOptions()
+#: The context of a call whose own could not be found.
+_NOBODY: Final = Context(None)
+
+
+class Gate:
+    """One flag's gate; made by ``Client.gate``.
+
+    As a decorator it serves any number of calls. As a context manager it is for one ``with`` block: ``on``, ``variant``
+    and ``value`` are what the block goes by, and with the first look at one of them comes the exposure, and what is
+    measured begins.
+    """
+
+    __slots__ = ("_call", "_chooser", "_chosen", "_context", "_failure", "_flag", "_inside", "_options")
+
+    def __init__(self, chooser: Chooser, flag: str, context: object, options: GateOptions = _NO_OPTIONS) -> None:
+        self._chooser = chooser
+        self._flag = flag
+        self._context = context
+        self._options = options
+        self._chosen: Chosen | None = None
+        self._call: Any = None
+        self._failure: str | None = None
+        self._inside = False
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """The function, called when the candidate is chosen, and the control otherwise. Raises: ConfigError."""
+        options = self._options
+        if not callable(function):
+            raise ConfigError("function", function, "a function")
+        if not callable(options.otherwise):
+            raise ConfigError("otherwise", options.otherwise, "the function that is called for the control")
+        return cast("Callable[P, R]", gated(function, self._flag, self._chooser, self._asker(function), options))
+
+    # -- as a context manager
+
+    def __enter__(self) -> Self:
+        self._chosen, self._failure, self._inside = None, None, True
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._inside = False
+        chosen = self._chosen
+        if chosen is None:
+            return
+        if error is None or self._failure is not None:
+            chosen[1].end(self._call, self._failure)
+        else:
+            raised(chosen, self._call, error, self._options.ignore)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.__exit__(kind, error, trace)
+
+    @property
+    def decision(self) -> Decision:
+        """The whole answer. Raises: nothing."""
+        chosen = self._chosen
+        if chosen is None:
+            chosen = self._chosen = self._chooser.choose(self._flag, self._context)
+            if self._inside:
+                self._call = chosen[1].begin(chosen[2])
+        return chosen[0]
+
+    @property
+    def on(self) -> bool:
+        """Whether the candidate was chosen: anything but the flag's off variant. Raises: nothing."""
+        return self.decision.enabled
+
+    @property
+    def variant(self) -> str | None:
+        """The name of the variant chosen; None when there is no answer. Raises: nothing."""
+        return self.decision.variant
+
+    @property
+    def value(self) -> Any:
+        """The value of the variant chosen; None when there is no answer. Raises: nothing."""
+        return self.decision.value
+
+    def fail(self, reason: str = FAILED) -> None:
+        """Count this call as a failure of its variant, although nothing is raised.
+
+        Args: reason, a word for counting, of at most 64 characters; no data of users. Raises: nothing.
+        """
+        named = isinstance(reason, str) and 0 < len(reason) <= _MAX_REASON and reason.isprintable()
+        self._failure = reason if named else FAILED
+
+    def _asker(self, function: Callable[..., Any]) -> Asker:
+        """What finds the context of a call. Raises: ConfigError when the function has no such parameter."""
+        context, name = self._context, self._options.unit_from
+        if name is not None:
+            if context is not None:
+                raise ConfigError("unit_from", name, "either a context or unit_from, not both")
+            return _argument(function, name)
+        if callable(context) and not isinstance(context, (Context, Mapping)):
+            return lambda args, kwargs: contained(lambda: context(*args, **kwargs), otherwise=_NOBODY)
+        return lambda *_: context
+
+
+def _argument(function: Callable[..., Any], name: str) -> Asker:
+    """What finds the argument ``name`` of a call. Raises: ConfigError."""
+    parameters = inspect.signature(function).parameters
+    found = parameters.get(name)
+    if found is None or found.kind in (found.VAR_POSITIONAL, found.VAR_KEYWORD):
+        raise ConfigError("unit_from", name, f"the name of a parameter: {', '.join(parameters) or 'there is none'}")
+    default = _NOBODY if found.default is found.empty else found.default
+    if found.kind is found.KEYWORD_ONLY:
+        return lambda _, kwargs: kwargs.get(name, default)
+    place = list(parameters).index(name)
+    return lambda args, kwargs: args[place] if len(args) > place else kwargs.get(name, default)

@@ -1,0 +1,215 @@
+"""``Guard``: watches one flag's candidates against its control, and says when one of them is to be rolled back.
+
+It owns the calls under way, and hands each to the ``Trial`` of its candidate, or of all of them if it is the control's.
+One thread at a time: its ``Serial`` sees to that. It neither serves nor stores anything: ``found`` is told, and acts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from flagkit.core.model import FlagDefinition
+from flagkit.core.policy import GuardPolicy
+from flagkit.production.branch import Serial
+from flagkit.production.call import EXPIRED, NEW, UNDER_WAY, Call
+from flagkit.production.comparison import CANDIDATE, CONTROL
+from flagkit.production.marks import Mark
+from flagkit.production.trial import Finding, Trial
+
+_HUNG: Final = "Hung"
+
+
+class Guard:
+    """See the module.
+
+    Args: make, makes the trial of a candidate, by the policy. found, told what a trial found, on whichever thread is
+        counting. failed, told what goes wrong inside.
+    """
+
+    def __init__(
+        self,
+        definition: FlagDefinition,
+        policy: GuardPolicy,
+        make: Callable[[FlagDefinition, GuardPolicy, str, int], Trial],
+        found: Callable[[Guard, Trial, Finding], None],
+        failed: Callable[[Exception], object],
+    ) -> None:
+        self.definition = definition
+        self.policy = policy
+        self._make = make
+        self._found = found
+        self.serial = Serial(self._count, failed)
+        self.trials: dict[str, Trial] = {}
+        self._lists: dict[str | None, list[Trial]] = {}
+        self._under_way: dict[Call, None] = {}
+        self._start()
+
+    @property
+    def control(self) -> str:
+        """The variant that the others are compared with."""
+        return self.policy.control or self.definition.off
+
+    def after_fork(self) -> None:
+        """In a forked child: what the parent saw, the parent judges. Assigns only."""
+        self.serial.after_fork()
+        self._under_way = {}
+        self._start()
+
+    def follow(self, definition: FlagDefinition, policy: GuardPolicy) -> None:
+        """The flag has been edited: whoever is compared from now on is compared under the new rules and shares.
+
+        A higher revision starts everything anew; anything else keeps what was found out.
+        """
+        anew = policy.revision > self.policy.revision or policy.control != self.policy.control
+        self.definition, self.policy = definition, policy
+        if anew:
+            self.serial.append(self._start)
+        else:
+            self.serial.append(self._settle)
+        self.serial.drain()
+
+    def expire(self, now_s: float) -> None:
+        """End the calls that have hung for longer than anyone waits. One of the guards' thread's pieces of work."""
+        self.serial.append(lambda: self._expire(now_s))
+        self.serial.drain()
+
+    def died(self, marks: list[Mark], now_s: float) -> None:
+        """A process has died with these calls of the flag under way."""
+        self.serial.append(lambda: self._died(marks, now_s))
+        self.serial.drain()
+
+    def killed(self, candidate: str, deaths: int, now_s: float) -> None:
+        """So many processes have died with nothing but calls of the candidate under way."""
+        self._at(candidate, lambda trial: trial.killed(deaths, now_s))
+
+    def take_over(self, candidate: str, tries: int, now_s: float) -> None:
+        """Another process of the host had opened the candidate's breaker, and is gone."""
+        self._at(candidate, lambda trial: trial.take_over(tries, now_s))
+
+    def late(self, candidate: str | None, rule: str, key: bytes) -> None:
+        """A failure was reported of a unit that some call has served before. ``candidate``: None, by the control."""
+        self.serial.append(lambda: self._late(candidate, rule, key))
+        self.serial.drain()
+
+    def _at(self, candidate: str, work: Callable[[Trial], None]) -> None:
+        def do() -> None:
+            trial = self.trials.get(candidate)
+            if trial is not None:
+                work(trial)
+                self._tell(trial)
+
+        self.serial.append(do)
+        self.serial.drain()
+
+    def trials_of(self, candidate: str | None) -> list[Trial]:
+        """Who counts calls of a candidate, or of the control (None): lists that stay right."""
+        return self._lists.setdefault(candidate, [])
+
+    # -- in the serial
+
+    def _count(self, piece: Call | Callable[[], None]) -> None:
+        if type(piece) is not Call:
+            piece()  # type: ignore[operator]
+        elif piece.stage == UNDER_WAY:
+            del self._under_way[piece]
+            if piece.left:
+                self._drop(piece)
+            else:
+                self._end(piece, piece.error is not None, piece.seconds, piece.began_s + piece.seconds)
+        elif piece.stage == NEW:
+            piece.stage = UNDER_WAY
+            self._under_way[piece] = None
+            branch = piece.branch
+            rule, key = branch.rule, piece.key
+            if rule is not None and key is not None:
+                arm, trials = CONTROL if branch.candidate is None else CANDIDATE, branch.trials
+                if len(trials) == 1:
+                    piece.handle = trials[0].start(rule, arm, key)
+                else:
+                    piece.handle = [trial.start(rule, arm, key) for trial in trials]
+
+    def _start(self) -> None:
+        flag = self.definition
+        candidates = [name for name in flag.variants if name not in (self.control, flag.off)]
+        self.trials = {name: self._make(flag, self.policy, name, len(candidates)) for name in candidates}
+        for trials in self._lists.values():
+            trials.clear()
+        self.trials_of(None)[:] = self.trials.values()
+        for name, trial in self.trials.items():
+            self.trials_of(name)[:] = [trial]
+
+    def _settle(self) -> None:
+        for trial in self.trials.values():
+            trial.settle(self.policy)
+
+    def _end(self, call: Call, failed: bool, seconds: float, now_s: float) -> None:
+        branch = call.branch
+        branch.meter.add(seconds, call.error if call.stage == UNDER_WAY else _HUNG)
+        handle = call.handle
+        for index, trial in enumerate(branch.trials):
+            if handle is not None:
+                trial.finish(handle if type(handle) is tuple else handle[index], failed, seconds)
+            if branch.candidate is None:
+                trial.control_ended(failed)
+            else:
+                trial.candidate_ended(failed, call.key, now_s)
+            if trial.finding is not None:
+                self._tell(trial)
+
+    def _drop(self, call: Call) -> None:
+        """A call has ended without a result: it failed in nothing, and took no time that is known."""
+        for index, trial in enumerate(call.branch.trials):
+            if call.handle is not None:
+                trial.finish(call.handle if type(call.handle) is tuple else call.handle[index], False, 0.0)
+            trial.abandoned()
+
+    def _tell(self, trial: Trial) -> None:
+        finding, trial.finding = trial.finding, None
+        if finding is not None:
+            self._found(self, trial, finding)
+
+    def _expire(self, now_s: float) -> None:
+        deadline_s = self.deadline_s
+        for call in tuple(self._under_way):
+            if now_s - call.began_s < deadline_s:
+                break  # the others began later
+            if not call.patient:
+                del self._under_way[call]
+                call.stage = EXPIRED
+                self._end(call, True, math.inf, now_s)
+        for trial in self.trials.values():
+            trial.pass_time(now_s)
+            self._tell(trial)
+
+    @property
+    def deadline_s(self) -> float:
+        """How long a call may take before it counts as failed and slow, seconds."""
+        own_s = self.policy.deadline_s
+        return own_s if own_s is not None else max((trial.deadline_s for trial in self.trials.values()), default=60.0)
+
+    def _died(self, marks: list[Mark], now_s: float) -> None:
+        for mark in marks:
+            candidate, rule = mark.place["candidate"], mark.place["rule"]
+            for trial in self.trials_of(candidate):
+                if rule is not None:
+                    arm = CONTROL if candidate is None else CANDIDATE
+                    trial.finish(trial.start(rule, arm, mark.key), True, math.inf)
+                if candidate is None:
+                    trial.control_ended(True)
+                else:
+                    trial.candidate_ended(True, mark.key, now_s)
+                self._tell(trial)
+
+    def _late(self, candidate: str | None, rule: str, key: bytes) -> None:
+        for trial in self.trials_of(candidate):
+            trial.late(rule, CONTROL if candidate is None else CANDIDATE, key)
+            self._tell(trial)
+
+
+def place(
+    definition: FlagDefinition, policy: GuardPolicy, candidate: str | None, rule: str | None
+) -> Mapping[str, Any]:
+    """What another process has to know of a call, to count it: see ``Marks.place``."""
+    return {"flag": definition.key, "revision": policy.revision, "candidate": candidate, "rule": rule}

@@ -1,0 +1,285 @@
+"""``Guards``: the guards of one client: which branch a decision's calls are reported to, and what becomes of findings.
+
+Gates ask ``branch`` and ``probe``; whoever compiles definitions asks ``trips``. A finding becomes a notice here: the
+control is served from the next call on, and whoever listens is told. The clockwork (``watch``) sees to the rest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, Protocol
+
+from flagkit.clock import Clock
+from flagkit.context import Context
+from flagkit.core.conditions import key_reader
+from flagkit.core.model import UNIT, Definitions, FlagDefinition
+from flagkit.core.policy import ROLLBACK, GuardPolicy
+from flagkit.core.snapshot import Trips
+from flagkit.decision import Decision, Reason
+from flagkit.production.branch import UNCOUNTED, Branch, Counted, Serial, count
+from flagkit.production.call import Guarded, Marking
+from flagkit.production.guard import Guard, place
+from flagkit.production.host import Notice
+from flagkit.production.metrics import Meter, VariantMetrics
+from flagkit.production.trial import Finding, GuardStatus, Trial
+from flagkit.production.trips import TripBook, control_of
+
+#: Pairs of flag and variant that are metered; a gate on a further one is not.
+_MOST_METERS: Final = 10_000
+
+
+class InUse(Protocol):
+    """The definitions in use, as guards see them."""
+
+    @property
+    def definitions(self) -> Definitions: ...
+
+    def retrip(self) -> None:
+        """``trips`` would answer otherwise than it did: take that into use."""
+        ...
+
+
+class Told(NamedTuple):
+    """What whoever listens is told of a trip. ``evidence``: plain numbers; ``rolled_back``: False for an alert only."""
+
+    notice: Notice
+    evidence: Mapping[str, Any]
+    rolled_back: bool
+
+
+class Guards:
+    """See the module.
+
+    Args: make, makes the trial of a candidate: definition, policy, candidate, number of candidates. tell, told of trips
+        as they happen, on whichever thread is counting: quick, and raises nothing. owner: of this process.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        make: Callable[[FlagDefinition, GuardPolicy, str, int], Trial],
+        tell: Callable[[Told], None],
+        owner: Callable[[], str],
+    ) -> None:
+        self._clock = clock
+        self._make = make
+        self._tell = tell
+        self._owner = owner
+        self._in_use: InUse | None = None
+        #: Flag -> a policy given in code, which goes before the definitions'.
+        self.policies: dict[str, GuardPolicy] = {}
+        self.book = TripBook(self.policy_of)
+        self.marking = Marking()
+        self.guards: dict[str, Guard] = {}
+        self._meters: dict[tuple[str, str | None], Meter] = {}
+        self._counting = Serial(count, self._failed)
+        #: Name of a metric event -> flags whose guards count it as a failure.
+        self.metrics: Mapping[str, tuple[str, ...]] = {}
+        #: Whether a flag in use has a guard.
+        self.any = False
+        #: Mistakes of the library's own while counting.
+        self.faults = 0
+        self._lock = threading.Lock()
+
+    def use(self, in_use: InUse) -> None:
+        """Whose definitions these are. Once, before anything is asked."""
+        self._in_use = in_use
+
+    def after_fork(self) -> None:
+        """In a forked child: count anew; what has tripped stays so. Assigns only."""
+        self._lock = threading.Lock()
+        self._counting.after_fork()
+        self.marking.marks = None
+        for meter in self._meters.values():
+            meter.clear()
+        for guard in self.guards.values():
+            guard.after_fork()
+
+    # -- for gates
+
+    def branch(self, decision: Decision) -> Branch:
+        """Where calls that came to ``decision`` are reported. Made at the first call, then found on it."""
+        branch: Branch = decision._branch
+        if branch is None:
+            branch = decision._branch = self._branch(decision)
+        return branch
+
+    def probe(self, decision: Decision) -> Decision:
+        """For a decision that a trip has changed: what it was, if this call is to try whether all is well again."""
+        tried = decision._instead_of
+        guard = self.guards.get(decision.flag)
+        trial = guard.trials.get(tried.variant or "") if guard is not None and tried is not None else None
+        return tried if trial is not None and tried is not None and trial.may_probe() else decision
+
+    def late(self, event: str, context: Context, peek: Callable[[str, Context], Decision]) -> None:
+        """A metric event was tracked: of guards that count it, the unit's call has failed."""
+        for flag in self.metrics.get(event, ()):
+            branch = self.branch(peek(flag, context))
+            if isinstance(branch, Guarded) and branch.rule is not None:
+                key = context._key if branch.by is None else branch.by(context)
+                guard = self.guards.get(flag)
+                if key and guard is not None and not context.synthetic:
+                    guard.late(branch.candidate, branch.rule, key)
+
+    # -- for whoever compiles definitions
+
+    def trips(self, definitions: Definitions) -> Trips:
+        """What is served instead of what has tripped. Called for every definitions that come into use."""
+        return self.book.trips(definitions)
+
+    def policy_of(self, flag: FlagDefinition) -> GuardPolicy | None:
+        """What a flag's guard goes by: the code's policy, in the higher revision of the two; else its own."""
+        ours = self.policies.get(flag.key)
+        if ours is None or flag.guard is None or flag.guard.revision <= ours.revision:
+            return ours or flag.guard
+        return ours.revised(flag.guard.revision)
+
+    def learn(self, definitions: Definitions) -> None:
+        """These are in use now: see which guards there are, and what metrics they count."""
+        metrics: dict[str, list[str]] = {}
+        self.any = bool(self.policies)
+        for key, flag in definitions.flags.items():
+            if flag.guard is None and key not in self.policies:
+                continue
+            self.any = True
+            policy = self.policy_of(flag)
+            for event in policy.metrics if policy is not None else ():
+                metrics.setdefault(event, []).append(key)
+        self.metrics = {event: tuple(flags) for event, flags in metrics.items()}
+
+    def adopt(self, flag: str, policy: GuardPolicy) -> None:
+        """Go by a policy given in code. Raises: nothing."""
+        if isinstance(flag, str) and self.policies.get(flag) != policy:
+            self.policies = {**self.policies, flag: policy}
+            self.learn(self._definitions)
+
+    def guard_of(self, flag: str) -> Guard | None:
+        """The guard of a flag, made if it is not there yet; None when the flag has none."""
+        guard, definition = self.guards.get(flag), self._definitions.flags.get(flag)
+        if guard is not None or definition is None:
+            return guard
+        policy = self.policy_of(definition)
+        with self._lock:
+            return None if policy is None else self._guard(definition, policy)
+
+    # -- findings
+
+    def found(self, guard: Guard, trial: Trial, finding: Finding) -> None:
+        """Act on what a trial found. On whichever thread is counting."""
+        now_ms = self._clock.wall_ms()
+        blank = self.notice_of(guard, trial.candidate)
+        if finding.over:
+            self.withdraw(blank)
+            return
+        notice = blank._replace(
+            kind=finding.kind,
+            why=finding.why,
+            at_ms=now_ms,
+            latched=finding.latched,
+            until_ms=now_ms + int(finding.wait_s * 1000),
+            tries=finding.tries,
+            owner=self._owner(),
+        )
+        rolled_back = guard.policy.action == ROLLBACK
+        if rolled_back:
+            self.enter(notice)
+        self._tell(Told(notice, finding.evidence, rolled_back))
+
+    def notice_of(self, guard: Guard, candidate: str) -> Notice:
+        """A notice of a candidate, of which there is nothing to say yet."""
+        flag, policy = guard.definition, guard.policy
+        return Notice(self.environment, flag.key, policy.revision, candidate, control_of(flag, policy), "", "", 0)
+
+    @property
+    def environment(self) -> str:
+        return self._definitions.environment or ""
+
+    def enter(self, notice: Notice) -> bool:
+        """Serve the control from here on; return whether that is news."""
+        news = self.book.put(notice)
+        if news:
+            self._retrip()
+        return news
+
+    def withdraw(self, notice: Notice) -> None:
+        """A trip that others had put up is over."""
+        self.book.drop(notice.flag, notice.candidate)
+        self._retrip()
+
+    # -- how it stands
+
+    def drain(self) -> None:
+        """Count what waits for it."""
+        self._counting.drain()
+
+    @property
+    def meters(self) -> tuple[VariantMetrics, ...]:
+        self.drain()
+        return tuple(meter.read() for meter in self._meters.copy().values() if meter.calls)
+
+    @property
+    def states(self) -> tuple[GuardStatus, ...]:
+        """How every trial stands."""
+        return tuple(
+            trial.status(guard.policy.revision, self.book.why(self._definitions, key, trial.candidate))
+            for key, guard in self.guards.copy().items()
+            for trial in guard.trials.copy().values()
+        )
+
+    # -- within
+
+    @property
+    def _definitions(self) -> Definitions:
+        return self._in_use.definitions if self._in_use is not None else Definitions({})
+
+    def _retrip(self) -> None:
+        if self._in_use is not None:
+            self._in_use.retrip()
+
+    def _branch(self, decision: Decision) -> Branch:
+        flag, variant = decision.flag, decision.variant
+        if variant is None or decision.reason is Reason.OVERRIDE:
+            return UNCOUNTED
+        with self._lock:
+            meter = self._meters.get((flag, variant))
+            if meter is None:
+                if len(self._meters) >= _MOST_METERS:
+                    return UNCOUNTED
+                meter = self._meters[flag, variant] = Meter(flag, variant)
+            definition = self._definitions.flags.get(flag)
+            policy = None if definition is None else self.policy_of(definition)
+            targeted = decision.reason is Reason.TARGETING_MATCH and decision.rule is None
+            if definition is None or policy is None or targeted:
+                return Counted(meter, self._counting, self._clock.monotonic_s)
+            return self._guarded(decision, definition, policy, meter)
+
+    def _guarded(self, decision: Decision, definition: FlagDefinition, policy: GuardPolicy, meter: Meter) -> Branch:
+        guard = self._guard(definition, policy)
+        candidate = decision.variant if decision.variant in guard.trials else None
+        if candidate is None and decision.variant != guard.control:
+            return Counted(meter, self._counting, self._clock.monotonic_s)
+        rule = decision.rule if decision.analysable else None
+        by = next((each.by for each in definition.rules if each.name == rule), None)
+        return Guarded(
+            meter,
+            guard.serial,
+            self.marking,
+            self._clock.monotonic_s,
+            candidate=candidate,
+            trials=guard.trials_of(candidate),
+            rule=rule,
+            place=place(definition, policy, candidate, rule),
+            by=None if by is None or by == UNIT else key_reader(by),
+        )
+
+    def _guard(self, definition: FlagDefinition, policy: GuardPolicy) -> Guard:
+        guard = self.guards.get(definition.key)
+        if guard is None:
+            guard = self.guards[definition.key] = Guard(definition, policy, self._make, self.found, self._failed)
+        elif definition is not guard.definition or policy != guard.policy:
+            guard.follow(definition, policy)
+        return guard
+
+    def _failed(self, _: Exception) -> None:
+        self.faults += 1

@@ -1,0 +1,82 @@
+"""A call's way through a gate: what a client chose for it, and what is said of it when it ends.
+
+Shared by the context manager and the drivers of decorated functions. It decides which exceptions are failures, for both
+arms alike, and puts the note on them; it knows no clock and no guard.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+from flagkit.boundary import contained
+from flagkit.decision import Decision
+from flagkit.production.branch import Branch
+
+FAILED: Final = "failed"
+Ignored: TypeAlias = "type[BaseException] | tuple[type[BaseException], ...]"
+#: How a call is ended from outside, often because somebody lost patience with it: a hang ends like this.
+_CUT_OFF: Final = frozenset({"CancelledError", "Cancelled", "GreenletExit", "Timeout"})
+_SCHEDULERS: Final = ("asyncio", "gevent", "eventlet", "trio")
+
+
+#: What a client chose for one call: the decision, where to report, and the unit's key (None: none). A plain tuple: one
+#: is made a call.
+Chosen: TypeAlias = tuple[Decision, Branch, bytes | None]
+
+
+class Chooser(Protocol):
+    """What a gate needs of a client."""
+
+    def choose(self, flag: str, context: object) -> Chosen:
+        """The answer for a call that now runs; its exposure is recorded. Raises: nothing."""
+        ...
+
+
+class GateOptions(NamedTuple):
+    """How a gated function is called and judged; see ``Client.gate``."""
+
+    otherwise: Callable[..., Any] | None = None
+    variants: Mapping[str, Callable[..., Any]] = {}
+    unit_from: str | None = None
+    failed: Callable[[Any], bool] | None = None
+    ignore: Ignored = ()
+    fallback_on_error: bool = False
+
+    def choice(self, decision: Decision, candidate: Callable[..., Any]) -> Callable[..., Any]:
+        """What is called for ``decision``."""
+        if decision.variant in self.variants:
+            return self.variants[decision.variant]  # type: ignore[index]
+        return candidate if decision.enabled else self.otherwise  # type: ignore[return-value]
+
+    def failure(self, result: Any) -> str | None:
+        """What the call failed of, going by its result; a ``failed`` that raises says nothing."""
+        failed = self.failed
+        return FAILED if failed is not None and contained(failed, result, otherwise=False) else None
+
+
+def raised(chosen: Chosen, call: Any, error: BaseException, ignore: Ignored, seconds: float | None = None) -> None:
+    """A call ended with an exception."""
+    decision, branch, _ = chosen
+    if isinstance(error, Exception):
+        _note(decision, error)
+        branch.end(call, None if isinstance(error, ignore) else type(error).__name__, seconds)
+    elif isinstance(error, ignore):
+        branch.end(call, None, seconds)
+    elif _cut_off(type(error)):
+        branch.end(call, type(error).__name__, math.inf)
+    elif isinstance(error, GeneratorExit):
+        branch.end(call, None, seconds)  # whoever reads has had enough
+    else:
+        branch.leave(call)
+
+
+def _cut_off(kind: type[BaseException]) -> bool:
+    return any(each.__name__ in _CUT_OFF and each.__module__.startswith(_SCHEDULERS) for each in kind.__mro__)
+
+
+def _note(decision: Decision, error: Exception) -> None:
+    note = f"flagkit: {decision.flag} = {decision.variant}, version {decision.version}"
+    if note not in getattr(error, "__notes__", ()):  # raised again, it has it already
+        contained(error.add_note, note, otherwise=None)

@@ -1,0 +1,87 @@
+"""``TripBook``: what has tripped, as far as this process knows, and what that means for the definitions in use.
+
+A notice holds for one revision of a guard: a higher one in the definitions ends it, and nothing else in them does. Any
+thread reads; writers replace whole values. It does not know where notices come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+from flagkit.core.model import Definitions, FlagDefinition
+from flagkit.core.policy import ROLLBACK, GuardPolicy
+from flagkit.core.snapshot import Trips
+from flagkit.production.host import Notice
+
+#: The policy that a flag's guard goes by; None when it has no guard.
+PolicyOf: TypeAlias = Callable[[FlagDefinition], GuardPolicy | None]
+
+
+class TripBook:
+    """See the module."""
+
+    __slots__ = ("_policy_of", "notices")
+
+    def __init__(self, policy_of: PolicyOf) -> None:
+        self._policy_of = policy_of
+        #: (Flag, candidate) -> the latest notice.
+        self.notices: Mapping[tuple[str, str], Notice] = {}
+
+    def put(self, notice: Notice) -> bool:
+        """Note a trip; return whether that is news."""
+        place = notice.flag, notice.candidate
+        known = self.notices.get(place)
+        if known == notice or (known is not None and known.revision > notice.revision):
+            return False
+        self.notices = {**self.notices, place: notice}
+        return True
+
+    def drop(self, flag: str, candidate: str) -> None:
+        """Forget a trip that is over."""
+        self.notices = {place: notice for place, notice in self.notices.items() if place != (flag, candidate)}
+
+    def trips(self, definitions: Definitions) -> Trips:
+        """Flag -> candidate -> the variant that is served instead."""
+        found: dict[str, dict[str, str]] = {}
+        for flag, candidate, control, _ in self._in_force(definitions):
+            found.setdefault(flag, {})[candidate] = control
+        return found
+
+    def reasons(self, definitions: Definitions) -> dict[str, str]:
+        """Flag -> what was rolled back and why, for people."""
+        found: dict[str, list[str]] = {}
+        for flag, candidate, _, why in self._in_force(definitions):
+            found.setdefault(flag, []).append(f"{candidate}: {why}")
+        return {flag: "; ".join(reasons) for flag, reasons in found.items()}
+
+    def why(self, definitions: Definitions, flag: str, candidate: str) -> str | None:
+        """Why a candidate is not served; None when it is."""
+        known = definitions.flags.get(flag)
+        one = definitions._replace(flags={} if known is None else {flag: known})
+        return next((why for _, variant, _, why in self._in_force(one) if variant == candidate), None)
+
+    def _in_force(self, definitions: Definitions) -> Iterator[tuple[str, str, str, str]]:
+        flags = definitions.flags
+        for key, flag in flags.items():
+            if flag.tripped:
+                policy = self._policy_of(flag)
+                if policy is not None and policy.action == ROLLBACK:
+                    control = control_of(flag, policy)
+                    yield from (
+                        (key, variant, control, why) for variant, why in flag.tripped.items() if variant != control
+                    )
+        for (key, candidate), notice in self.notices.items():
+            known = flags.get(key)
+            if known is None or not notice.kind or candidate not in known.variants or candidate in known.tripped:
+                continue
+            policy = self._policy_of(known)
+            control = notice.control if notice.control in known.variants else known.off
+            if (policy is None or policy.revision <= notice.revision) and candidate != control:
+                yield key, candidate, control, notice.why
+
+
+def control_of(flag: FlagDefinition, policy: GuardPolicy) -> str:
+    """The variant that the others are compared with, and that is served after a trip."""
+    wanted = policy.control
+    return wanted if wanted is not None and wanted in flag.variants else flag.off
