@@ -7,5 +7,6 @@ from flagkit.sinks.http import Http
 from flagkit.sinks.log import Log
 from flagkit.sinks.memory import Memory
 from flagkit.sinks.sink import Sink
+from flagkit.sinks.webhook import Webhook
 
-__all__ = ["Http", "Log", "Memory", "Sink"]
+__all__ = ["Http", "Log", "Memory", "Sink", "Webhook"]
