@@ -4,7 +4,7 @@ Four keys a trial, all with the flag as hash tag, so that they are in one slot o
 and reads their answers; ``fleets.redis`` sends them.
 
     counts   stream of what processes have counted and nobody has judged; its ids are the server's time
-    turn     the process whose turn it is to judge, for a second
+    turn     the process whose turn it is to judge, for a little less than a second
     state    what the judge remembers, after ``1``
     word     the latest word, after ``!`` if it is final, else after ``.``
 """
@@ -19,8 +19,9 @@ from flagkit.fleets.fleet import EXPIRES_S, Counts, Judged, Trial
 
 Command: TypeAlias = "tuple[Any, ...]"
 
-#: A fleet is judged as often as this at most, and waits as long for one who died before it is the next one's turn.
-TURN_MS: Final = 1000
+#: How long a turn lasts, and so how long one who died holds up the others. Less than the second between two exchanges
+#: of a process: or it would often still have its turn, and the next one have it right after.
+TURN_MS: Final = 900
 KEPT_MS: Final = 30 * 86_400_000
 MAX_WORD: Final = 4096
 _MAX_STATE: Final = 8 * 1024 * 1024
