@@ -347,8 +347,9 @@ class Client:
     def add_handler(self, event: Event, handler: Handler) -> None:
         """Call ``handler`` with an ``EventDetails`` whenever ``event`` happens, on a background thread.
 
-        Args: event, ``ready``, ``configuration_changed``, ``stale`` or ``error``; a handler of how things stand already
-            is called at once. handler: may block, raise, or use and close this client; never called twice at once.
+        Args: event, ``ready``, ``configuration_changed``, ``stale``, ``error`` or ``alert``; a handler of how things
+            stand already is called at once. handler: may block, raise, or use and close this client; never called twice
+            at once.
         Raises: ConfigError. What a handler raises, and one that takes over a second, is logged, once an episode.
         """
         self._feed.handlers.add(event, handler)

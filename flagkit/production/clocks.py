@@ -7,7 +7,9 @@ same units meet again in the same arms, so that the evidence of windows must not
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, Final, NamedTuple
 
 from flagkit.production.sequential import RatioEProcess, SloEProcess, window_share
@@ -38,6 +40,7 @@ LEAST_BLOCK: Final = 32
 _LONG_CALLS: Final = 100_000
 _LONG_COUNTED: Final = 0.12
 SHORT_CALLS: Final = 25_000
+_MOST_RULES: Final = 256
 
 
 class Verdict(NamedTuple):
@@ -150,6 +153,38 @@ class Clock:
         if left[arm]:
             self.tests[ERRORS].add_block(left[0], left[1], 1 - arm, arm)
         return True
+
+    def state(self) -> list[Any]:
+        """What there is to remember but for the tables: for ``resumed``."""
+        risks = {rule: [*risk.came, *risk.gone] for rule, risk in self.risks.items()}
+        tests = [test.state() for test in self.tests]
+        return [self.window, self.begun, self.counted, tests, risks, self.before is not None]
+
+    def resumed(self, state: list[Any], tables: bytes) -> tuple[Clock, int]:
+        """Another of the kind that goes on from a ``state``, and how many bytes of ``tables`` are its own.
+
+        Raises: ValueError, TypeError or AttributeError when it is none.
+        """
+        window, begun, counted, tests, risks, before = state
+        if not all(type(number) is int and 0 <= number < 1 << 62 for number in (window, begun, counted)):
+            raise ValueError("not the state of a clock")
+        size = CELLS * (2 if before else 1)
+        if len(tables) < size or len(risks) > _MOST_RULES:
+            raise ValueError("not the tables of a clock")
+        new = copy(self)
+        new.window, new.begun, new.counted = window, begun, counted
+        new.limit = 1 / (self._alpha * window_share(window))
+        new.table = bytearray(tables[:CELLS])
+        new.before = bytes(tables[CELLS:size]) if before else None
+        new.tests = [RatioEProcess(test.tolerated) for test in self.tests]
+        for test, its in zip(new.tests, tests, strict=False):  # latency may have come into the policy, or gone
+            test.resume(its)
+        new.risks = {}
+        for rule, numbers in risks.items():
+            came, came_candidates, gone, gone_candidates = map(operator.index, numbers)
+            risk = new.risks[str(rule)] = Risk()
+            risk.came, risk.gone = [came, came_candidates], [gone, gone_candidates]
+        return new, size
 
 
 class Ordinals:

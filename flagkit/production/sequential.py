@@ -75,6 +75,8 @@ class _Restarting:
 
     def resume(self, state: Sequence[float]) -> None:
         """Go on from a ``state``. Raises: ValueError when it is none."""
+        if not all(type(each) in (int, float) for each in state):
+            raise ValueError("not the state of an e-process")
         pieces, *stakes = state
         if len(stakes) != len(GRID) or not 0 <= pieces < 1e15 or not all(0 <= stake <= _MOST for stake in stakes):
             raise ValueError("not the state of an e-process")
@@ -149,6 +151,16 @@ class SloEProcess(_Restarting):
             return
         since, self._since = self._since, 0
         self._multiply([_bounded(up + since * down) for up, down in zip(self._failed, self._passed, strict=True)])
+
+    def state(self) -> tuple[float, ...]:
+        return (float(self._since), *super().state())
+
+    def resume(self, state: Sequence[float]) -> None:
+        since, *rest = state
+        super().resume(rest)
+        if type(since) not in (int, float) or not 0 <= since < 1e15:
+            raise ValueError("not the state of an e-process")
+        self._since = int(since)
 
 
 class SharesTest:
