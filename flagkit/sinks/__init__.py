@@ -10,8 +10,4 @@ from flagkit.sinks.otlp import Otlp
 from flagkit.sinks.sink import Sink
 from flagkit.sinks.webhook import Webhook
 
-<<<<<<< HEAD
-__all__ = ["Http", "Log", "Memory", "Otlp", "Sink"]
-=======
-__all__ = ["Http", "Log", "Memory", "Sink", "Webhook"]
->>>>>>> fleetredis
+__all__ = ["Http", "Log", "Memory", "Otlp", "Sink", "Webhook"]
