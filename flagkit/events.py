@@ -52,7 +52,7 @@ class ExposureEncoder:
         attributes = {
             "type": "exposure",
             "feature_flag.key": decision.flag,
-            "feature_flag.result.variant": decision.variant,
+            "feature_flag.result.variant": decision._arm,
             "feature_flag.result.reason": decision.reason.lower(),
             "feature_flag.version": decision.version,
             "feature_flag.set.id": environment,
@@ -62,7 +62,7 @@ class ExposureEncoder:
         }
         # The unit comes last in the hashed bytes and everything before it is JSON, so no two events read the same.
         identity = json.dumps(
-            [environment, decision.flag, decision.version, decision.rule, decision.variant], separators=(",", ":")
+            [environment, decision.flag, decision.version, decision.rule, decision._arm], separators=(",", ":")
         )
         return json.dumps(attributes, separators=(",", ":"))[1:], identity.encode() + b"\n"
 

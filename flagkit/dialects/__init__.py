@@ -38,9 +38,9 @@ Parse: TypeAlias = "Callable[[bytes, Definitions | None], Parsed]"
 #: News and the definitions in use -> what follows. Raises DefinitionsError when the news are refused.
 Follow: TypeAlias = "Callable[[bytes, Definitions], Followed]"
 
-_MODULES: Final = {"native": "flagkit.dialects.native"}
+_MODULES: Final = {"native": "flagkit.dialects.native", "unleash": "flagkit.dialects.unleash"}
 #: Dialects in which a source can tell of a change without sending the whole document.
-_CHANGES: Final = {"native": "flagkit.dialects.native_changes"}
+_CHANGES: Final = {"native": "flagkit.dialects.native_changes", "unleash": "flagkit.dialects.unleash"}
 
 
 def parser(dialect: str) -> Parse:

@@ -1,7 +1,8 @@
 """A JSON document read strictly and entry by entry, so that a large one is never in one C call or in memory twice.
 
 Objects named as sections are walked member by member; a member whose text was read before is handed back as what it
-became then, without decoding (one flag a line makes that a dictionary lookup). Strict: no duplicate keys, no NaN or
+became then, without decoding (one flag a line makes that a dictionary lookup). Arrays named as such are walked item by
+item; their items are decoded to be found, and handed back too. Strict: no duplicate keys, no NaN or
 infinity. Knows JSON only; dialects give it meaning.
 """
 
@@ -26,7 +27,8 @@ _BOM: Final = b"\xef\xbb\xbf"
 class Entry(NamedTuple):
     """A member of the document (``section`` None) or of one of its sections.
 
-    known: what this very text became last time; then ``key`` and ``value`` are not read. flaws: what is wrong with the
+    known: what this very text became last time; then ``key`` and ``value`` are not read. An item of an array has no
+    key, and its value in any case. flaws: what is wrong with the
     JSON inside, such as a duplicate key. text: the member as written, key included.
     """
 
@@ -41,15 +43,18 @@ class Entry(NamedTuple):
 class Document:
     """``entries()`` reads once, from front to back. Raises DefinitionsError where the text is not JSON."""
 
-    __slots__ = ("_decode", "_flaws", "_known", "_text")
+    __slots__ = ("_decode", "_flaws", "_known", "_lists", "_text")
 
-    def __init__(self, data: bytes, known: Mapping[str, Mapping[str, Any]]) -> None:
-        """known: section name -> text -> what it became; its keys are the sections to walk."""
+    def __init__(
+        self, data: bytes, known: Mapping[str, Mapping[str, Any]], lists: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        """known: section name -> text -> what it became; its keys are the sections to walk. lists: that of arrays."""
         try:
             self._text = (data[3:] if data[:3] == _BOM else data).decode()
         except UnicodeDecodeError as error:
             raise _unreadable(f"not UTF-8 at byte {error.start}") from None
         self._known = known
+        self._lists = lists or {}
         self._flaws: list[str] = []
         decoder = json.JSONDecoder(
             object_pairs_hook=self._object, parse_float=self._float, parse_constant=self._constant
@@ -77,6 +82,9 @@ class Document:
             if key in self._known and self._text[at : at + 1] == "{":
                 at = yield from self._section(key, at + 1)
                 yield Entry(None, key, {}, "", flaws=self._take_flaws())
+            elif key in self._lists and self._text[at : at + 1] == "[":
+                at = yield from self._array(key, at + 1)
+                yield Entry(None, key, [], "", flaws=self._take_flaws())
             else:
                 value, at = self._value(at)
                 yield Entry(None, key, value, self._text[start:at], flaws=self._take_flaws())
@@ -116,6 +124,22 @@ class Document:
             yield Entry(section, key, value, entry, known.get(entry), self._take_flaws() if self._flaws else ())
             following = _FOLLOWING(text, at)
             at = following.end() if following else self._next(at)
+
+    def _array(self, section: str, at: int) -> Generator[Entry, None, int]:
+        """Walk the items of the array that opens just before ``at``; return the position behind it."""
+        text, known = self._text, self._lists[section]
+        at = _end(text, at)
+        if text[at : at + 1] == "]":
+            return at + 1
+        while True:
+            start = at
+            value, at = self._value(at)
+            item = text[start:at]
+            yield Entry(section, "", value, item, known.get(item), self._take_flaws() if self._flaws else ())
+            at = _end(text, at)
+            if text[at : at + 1] == "]":
+                return at + 1
+            at = self._expect(",", at, "a comma or a closing bracket")
 
     def _key(self, at: int) -> tuple[str, int, bool]:
         """The key at ``at`` and where its value starts; or, at the object's end, True and where it ends."""
