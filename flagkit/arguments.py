@@ -11,7 +11,7 @@ from flagkit.clock import Clock, SystemClock
 from flagkit.config import Config
 from flagkit.errors import ConfigError
 from flagkit.sinks import Http as HttpSink
-from flagkit.sinks import Sink
+from flagkit.sinks import Sink, UsageSink
 from flagkit.sources import Http as HttpSource
 from flagkit.sources import Source
 
@@ -42,14 +42,14 @@ def checked_clock(clock: object) -> Clock:
     return clock
 
 
-def checked_ends(url: object, key: str | None, source: object, sink: object) -> tuple[Source, Sink | None]:
+def checked_ends(url: object, key: str | None, source: object, sink: object) -> tuple[Source, Sink | UsageSink | None]:
     """The source and the sink that the arguments mean. Raises: ConfigError."""
     if (url is None) == (source is None):
         expected = "the URL of a flagkit service, or else a source" + (", not both" if source is not None else "")
         raise ConfigError("url", url, expected, secret=url is not None)  # somebody may have put a password into it
     if source is not None and (isinstance(source, type) or not isinstance(source, Source)):
         raise ConfigError("source", source, "a source, such as flagkit.sources.File(path)")
-    if sink is not UNSET and sink is not None and (isinstance(sink, type) or not isinstance(sink, Sink)):
+    if sink is not UNSET and sink is not None and (isinstance(sink, type) or not isinstance(sink, (Sink, UsageSink))):
         raise ConfigError("sink", sink, "a sink, such as flagkit.sinks.Log(), or None")
     if isinstance(source, Source):
         if key is not None:

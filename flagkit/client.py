@@ -20,6 +20,7 @@ from flagkit.core.explain import Explanation, explain
 from flagkit.core.logic import Decide, Forced
 from flagkit.core.policy import GuardPolicy
 from flagkit.core.snapshot import Snapshot
+from flagkit.counting import count_calls
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
@@ -32,7 +33,8 @@ from flagkit.runtime.handlers import Event, Handler
 from flagkit.runtime.process import process
 from flagkit.runtime.recording import Recording
 from flagkit.runtime.stats import Status, worst
-from flagkit.sinks import Sink
+from flagkit.runtime.usage import Reporting
+from flagkit.sinks import Sink, UsageSink
 from flagkit.sources import File, Source
 
 T = TypeVar("T")
@@ -93,13 +95,14 @@ class Client:
         *,
         key: str | None = None,
         source: Source | None = None,
-        sink: Sink | None = UNSET,
+        sink: Sink | UsageSink | None = UNSET,
         config: Config | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._config = checked_config(config)
         self._clock = checked_clock(clock)
-        source, sink = checked_ends(url, key, source, sink)
+        source, to = checked_ends(url, key, source, sink)
+        usage, sink = (to, to.events) if isinstance(to, UsageSink) else (None, to)
         self._errors: dict[str, int] = {}
         self._closed = False
         self._answers: _Answers = _Asleep(self)
@@ -122,6 +125,9 @@ class Client:
             if sink is not None
             else None
         )
+        self._reporting = Reporting(usage, self._config, self._clock, self._slumber) if usage is not None else None
+        if self._reporting is not None:
+            count_calls(self, self._reporting.counts.count)
 
     @classmethod
     def from_file(
@@ -190,7 +196,7 @@ class Client:
         asker: Any = context if kind is Context or kind is dict else self._resolve(context)
         if default is UNSET:
             default = flag.default if isinstance(flag, Flag) else None
-        decision = self._decide(flag, asker)
+        decision = self._asked(flag, asker)
         if decision.variant is None:
             return self._otherwise(decision, default)
         value = decision.value
@@ -213,7 +219,7 @@ class Client:
         """The whole answer: variant, value, reason, rule; records the exposure. Raises: nothing."""
         kind = type(context)
         asker: Any = context if kind is Context or kind is dict else self._resolve(context)
-        decision = self._decide(flag, asker)
+        decision = self._asked(flag, asker)
         exposed = decision._exposed
         if exposed is not None:
             if kind is dict:
@@ -369,6 +375,8 @@ class Client:
         self._guarding.start()
         if self._recording is not None:
             self._recording.start()
+        if self._reporting is not None:
+            self._reporting.start()
         # Or it stays asleep: what notices the fork is a worker's first question, and what it meets it records itself.
         if not process.preforking:
             if self._recording is not None:
@@ -376,8 +384,8 @@ class Client:
             # Another thread may publish between a read and a store here, so look again until both are the same.
             while self._answers is not self._feed.snapshot:
                 self._answers = self._feed.snapshot
-            running = (self._feed.running, self._guarding.running, self._recording is None or self._recording.running)
-            if not all(running):
+            ends = (self._recording, self._reporting)
+            if not (self._feed.running and self._guarding.running and all(end is None or end.running for end in ends)):
                 self._slumber()  # a thread could not be started, or died just now: the next question tries again
 
     def wait_ready(self, timeout_s: float) -> bool:
@@ -415,7 +423,11 @@ class Client:
     def flush(self, timeout_s: float = 5.0) -> int:
         """Send what is recorded; return how many are left after ``timeout_s`` seconds at most. Raises: nothing."""
         process.notice_fork()
-        return self._recording.flush(timeout_s) if self._recording is not None else 0
+        ends_s = self._clock.monotonic_s() + timeout_s
+        left = self._recording.flush(timeout_s) if self._recording is not None else 0
+        if self._reporting is not None:
+            left += self._reporting.flush(max(0.0, ends_s - self._clock.monotonic_s()))
+        return left
 
     def close(self, timeout_s: float = 5.0) -> int:
         """Flush, stop the threads, let go of connections; return how many events are left. Again: does nothing.
@@ -431,6 +443,8 @@ class Client:
         self._feed.stop()
         self._guarding.close(min(timeout_s, _GUARDS_S))
         left = self._recording.close(timeout_s) if self._recording is not None else 0
+        if self._reporting is not None:
+            left += self._reporting.close(max(0.0, ends_s - self._clock.monotonic_s()))
         self._feed.close(ends_s)
         return left
 
@@ -444,7 +458,8 @@ class Client:
     @property
     def status(self) -> Status:
         """How it stands: definitions, source, sink, and the account of every event. A frozen value. Raises: nothing."""
-        feed, guarding, recording = self._feed, self._guarding, self._recording
+        feed, guarding, recording, reporting = self._feed, self._guarding, self._recording, self._reporting
+        ends = (recording, reporting)
         return Status(
             ready=feed.snapshot.ready,
             version=feed.snapshot.definitions.version,
@@ -459,8 +474,9 @@ class Client:
             guards=self._guards.states,
             variants=self._guards.meters,
             errors=dict(self._errors),
-            worker_faults=feed.faults + guarding.faults + (recording.faults if recording is not None else 0),
+            worker_faults=feed.faults + guarding.faults + sum(end.faults for end in ends if end is not None),
             disk=worst(feed.poller.disk, guarding.disk, recording.disk if recording is not None else None),
+            usage=reporting.state if reporting is not None else None,
         )
 
     # -- within ------------------------------------------------------------------------------------------------------
@@ -482,6 +498,9 @@ class Client:
             )
         except Exception:  # noqa: BLE001 - as in `enabled`
             return answers.decide(flag, as_context(context))
+
+    #: The same for the verbs that tell a variant, where ``counting`` counts.
+    _asked = _decide
 
     def _decide_in(self, scope: Scope, flag: str, asker: Any) -> Decision:
         """The answer inside a scope: forced ones first, and for the ambient context the one given before."""
@@ -534,8 +553,9 @@ class Client:
         self._answers = _Asleep(self)
         self._feed.after_fork()
         self._guarding.after_fork()
-        if self._recording is not None:
-            self._recording.after_fork()
+        for end in (self._recording, self._reporting):
+            if end is not None:
+                end.after_fork()
 
     def at_exit(self, elapsed_s: float) -> None:
         """For the exit hook: a last flush within what is left of ``exit_deadline_s``."""

@@ -158,8 +158,8 @@ class _Strategies:
         )
         return self._of_kind(kind, strategy._replace(split=split), parameters, at)
 
-    def _of_kind(self, kind: str, strategy: Strategy, parameters: Mapping[str, Any], at: At) -> Strategy:
-        at = (at, "parameters")
+    def _of_kind(self, kind: str, strategy: Strategy, parameters: Mapping[str, Any], of: At) -> Strategy:
+        at: At = (of, "parameters")
         if kind == "flexibleRollout":
             return self._rollout(strategy, parameters, "rollout", at)
         if kind in _GRADUAL:
@@ -180,7 +180,7 @@ class _Strategies:
             return strategy._replace(never=strategy.never or (self.around.hostname or "").lower() not in hosts)
         if kind not in BUILT_IN:
             if not is_registered(kind):
-                self.notes.expected((at, "name"), kind, "a strategy that is built in or registered; it lets in nobody")
+                self.notes.expected((of, "name"), kind, "a strategy that is built in or registered; it lets in nobody")
             return strategy._replace(custom=(kind, parameters))
         return strategy
 

@@ -9,6 +9,7 @@ from flagkit.sources.http import Http
 from flagkit.sources.redis import Redis
 from flagkit.sources.source import (
     Alive,
+    Bootstrapped,
     Changed,
     Fetched,
     Keeper,
@@ -20,9 +21,11 @@ from flagkit.sources.source import (
     Teller,
 )
 from flagkit.sources.static import Static
+from flagkit.sources.unleash import Unleash
 
 __all__ = [
     "Alive",
+    "Bootstrapped",
     "Cached",
     "Changed",
     "Fetched",
@@ -37,4 +40,5 @@ __all__ = [
     "Source",
     "Static",
     "Teller",
+    "Unleash",
 ]
