@@ -88,3 +88,70 @@ def test_twenty_thousand_random_questions_have_the_same_answers() -> None:
     assert 0.15 < enabled / asked < 0.85
     assert named / asked > 0.1
     assert [json.dumps(each, default=str, ensure_ascii=False) for each in differing[:3]] == []
+
+
+def feature(*strategies: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"name": "f", "enabled": True, "strategies": list(strategies), **more}
+
+
+def constrained(operator: str, *values: str, field: str = "p", **more: Any) -> dict[str, Any]:
+    asked = {"contextName": field, "operator": operator, "values": list(values), **more}
+    return {"name": "default", "constraints": [asked]}
+
+
+def rollout(**parameters: str) -> dict[str, Any]:
+    return {"name": "flexibleRollout", "parameters": {"groupId": "g", "stickiness": "default", **parameters}}
+
+
+def properties(value: Any) -> dict[str, Any]:
+    return {"userId": "u", "properties": {"p": value}}
+
+
+ANYONE = {"name": "default"}
+#: What docs/backends/unleash.md lists: a feature, a context, whether it is enabled there and here.
+DIFFERENCES = [
+    pytest.param(feature(constrained("IN", "true")), properties(True), False, True, id="bools-are-true-and-false"),
+    pytest.param(feature(constrained("IN", "None")), properties(None), True, False, id="none-is-missing"),
+    pytest.param(feature(constrained("STR_CONTAINS", "1")), properties([1]), True, False, id="lists-are-missing"),
+    pytest.param(feature(constrained("NUM_GT", value="1")), properties("inf"), True, False, id="infinity-is-no-number"),
+    pytest.param(
+        feature(constrained("NUM_GT", value="x"), ANYONE),
+        properties("1"),
+        False,
+        True,
+        id="a-bad-bound-costs-a-strategy",
+    ),
+    pytest.param(
+        feature({"name": "default", "segments": [404]}, ANYONE),
+        {},
+        False,
+        True,
+        id="a-missing-segment-costs-a-strategy",
+    ),
+    pytest.param(
+        feature(constrained("STR_CONTAINS", inverted=True)),
+        properties("a"),
+        False,
+        True,
+        id="no-values-contain-nothing",
+    ),
+    pytest.param(feature(constrained("STR_CONTAINS", "a\\")), properties("a\\"), False, True, id="backslashes"),
+    pytest.param(
+        feature(constrained("SEMVER_LT", value="1.2", inverted=True)),
+        properties("9.0.0"),
+        True,
+        False,
+        id="short-versions",
+    ),
+    pytest.param(feature(rollout(rollout="100.0")), {"userId": "u"}, False, True, id="percentages-with-a-point"),
+    pytest.param(feature(rollout(rollout="100", groupId='a"b')), {"userId": "u"}, False, True, id="quotes-in-groups"),
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("asked", "context", "there", "here"), DIFFERENCES)
+def test_where_they_differ_is_known(asked: dict[str, Any], context: dict[str, Any], there: bool, here: bool) -> None:
+    both = Both({"version": 2, "features": [asked], "segments": []})
+    theirs, ours = both.ask("f", context)
+    both.close()
+    assert (theirs[0], ours[0]) == (there, here)
