@@ -148,10 +148,38 @@ DIFFERENCES = [
 ]
 
 
+PARENT = {"name": "parent", "enabled": True, "strategies": [ANYONE]}
+NOBODY = {**PARENT, "strategies": [rollout(rollout="0")], "variants": [{"name": "a", "weight": 1}]}
+#: The same of features with a parent.
+DIFFERENCES_OF_CHILDREN = [
+    pytest.param(PARENT, {"variants": ["a"]}, True, False, id="a-parent-without-variants-serves-none"),
+    pytest.param(NOBODY, {"enabled": False, "variants": ["b"]}, False, True, id="a-parent-that-is-off-serves-none"),
+]
+
+
+def enabled_in_both(features: list[dict[str, Any]], context: dict[str, Any]) -> tuple[bool, bool]:
+    both = Both({"version": 2, "features": features, "segments": []})
+    theirs, ours = both.ask("f", context)
+    both.close()
+    return theirs[0], ours[0]
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("asked", "context", "there", "here"), DIFFERENCES)
 def test_where_they_differ_is_known(asked: dict[str, Any], context: dict[str, Any], there: bool, here: bool) -> None:
-    both = Both({"version": 2, "features": [asked], "segments": []})
-    theirs, ours = both.ask("f", context)
-    both.close()
-    assert (theirs[0], ours[0]) == (there, here)
+    assert enabled_in_both([asked], context) == (there, here)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("parent", "wanted", "there", "here"), DIFFERENCES_OF_CHILDREN)
+def test_where_they_differ_on_parents_is_known(parent: dict[str, Any], wanted: Any, there: bool, here: bool) -> None:
+    child = feature(ANYONE, dependencies=[{"feature": "parent", **wanted}])
+    assert enabled_in_both([parent, child], {"userId": "u"}) == (there, here)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_there_a_parent_without_a_group_is_hashed_by_its_child_s_name() -> None:
+    parent = {**PARENT, "strategies": [{"name": "flexibleRollout", "parameters": {"rollout": "40"}}]}
+    child = feature(ANYONE, dependencies=[{"feature": "parent"}])
+    answers = {enabled_in_both([parent, child], {"userId": f"u{number}"}) for number in range(30)}
+    assert {(True, False), (False, True)} <= answers

@@ -197,9 +197,9 @@ def test_what_was_kept_comes_before_a_bootstrap_and_the_server_before_both(tmp_p
 
 def test_a_bad_bootstrap_is_said_and_changes_nothing_else() -> None:
     with server() as running:
-        source = Source(running.url, token=TOKEN, bootstrap=b"{")
-        with Client(source=source, sink=None) as client:
-            assert client.status.problems
+        client = Client(source=Source(running.url, token=TOKEN, bootstrap=b"{"), sink=None)
+        assert client.status.problems
+        with client:
             assert client.wait_ready(10)
             assert client.enabled("f", "u")
 
