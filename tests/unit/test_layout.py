@@ -24,7 +24,7 @@ FLOORS = (
     {"core", "http", "disk", "redis_wire"},
     {"dialects", "sources", "sinks", "fleets"},
     {"runtime", "production", "changes"},
-    {"arguments", "client", "flags", "default", "guarding"},
+    {"alerting", "arguments", "client", "flags", "default", "guarding"},
     {"integrations", "testing", "server"},
     {"cli", "pytest_plugin", "__init__", "__main__"},
 )
@@ -32,7 +32,7 @@ FLOORS = (
 NEIGHBOURS = {
     **dict.fromkeys(FLOORS[0], FLOORS[0]),
     "redis_wire": {"http"},
-    "client": {"arguments", "flags", "guarding"},
+    "client": {"alerting", "arguments", "flags", "guarding"},
     "default": {"arguments", "client", "flags"},
     "cli": {"__init__"},
     "__main__": {"cli"},
