@@ -157,7 +157,7 @@ class Deadline:
         connection = wire.client(self._time_s(), to).connection_pool.make_connection()
         wire._open.add(connection)
         self._watch(connection)
-        with _readable():
+        with readable():
             connection.connect()
         return connection
 
@@ -214,7 +214,7 @@ def talk(connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
 
     connection.send_packed_command(connection.pack_commands(commands))
     answers: list[Any] = []
-    with _readable():
+    with readable():
         for _ in commands:
             try:
                 answers.append(connection.read_response())
@@ -236,13 +236,13 @@ def first_refusal(answers: Sequence[Any]) -> BaseException | None:
 def asked(connection: Any, *command: Any) -> Any:
     """The answer to one command. Raises: what redis-py and the network do, a refusal included."""
     connection.send_command(*command)
-    with _readable():
+    with readable():
         return connection.read_response()
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
-    """redis-py trips over numbers that are none, and over answers nested without end."""
+def readable() -> Iterator[None]:
+    """Around reading answers: redis-py trips over numbers that are none, and over answers nested without end."""
     try:
         yield
     except (ValueError, RecursionError) as error:
