@@ -9,10 +9,12 @@ from flagkit.client import Client
 from flagkit.config import Config
 from flagkit.context import Context, scope
 from flagkit.core.explain import Explanation
+from flagkit.core.policy import GuardPolicy
 from flagkit.decision import Decision, ErrorCode, Reason
-from flagkit.default import configure, decide, enabled, track, value, variant
+from flagkit.default import configure, decide, enabled, gate, track, value, variant
 from flagkit.errors import ConfigError, DefinitionsError, FetchError, FlagkitError, Problem
 from flagkit.flags import Flag
+from flagkit.production.trial import GuardStatus
 from flagkit.runtime.handlers import EventDetails
 from flagkit.runtime.stats import Account, LinkState, Status
 
@@ -32,6 +34,8 @@ __all__ = [
     "FetchError",
     "Flag",
     "FlagkitError",
+    "GuardPolicy",
+    "GuardStatus",
     "LinkState",
     "Problem",
     "Reason",
@@ -39,6 +43,7 @@ __all__ = [
     "configure",
     "decide",
     "enabled",
+    "gate",
     "scope",
     "sinks",
     "sources",

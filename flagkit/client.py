@@ -116,7 +116,7 @@ class Client:
             observe=sink is not None,
             trips=self._guarding.trips,
         )
-        self._guarding.use(self._feed.current)
+        self._guarding.use(self._feed.current.retrip)
         self._recording = (
             Recording(sink, self._config, self._clock, self._feed.environment, self._slumber)
             if sink is not None
@@ -227,6 +227,18 @@ class Client:
         """The same answer as ``decide``; records nothing. Raises: nothing."""
         return self._decide(flag, self._resolve(context))
 
+    def expose(self, decision: Decision, context: object = None) -> None:
+        """Record that the context's unit met ``decision``, which ``peek`` answered for it. Raises: nothing.
+
+        For code that finds out what to do with an answer before it counts as met.
+        """
+        exposed = decision._exposed
+        if exposed is not None:
+            asker = self._resolve(context)
+            key = asker._key
+            if key and key not in exposed and not asker.synthetic:
+                self._record(decision, key)
+
     def decide_all(self, context: object = None) -> dict[str, Decision]:
         """The answers of all flags, by key; records nothing. Raises: nothing."""
         forced = scope.forced if (scope := current_scope()) else None
@@ -284,12 +296,17 @@ class Client:
     def choose(self, flag: str, context: object) -> Chosen:
         """For gates: the answer for a call that now runs, and where to report it; records the exposure."""
         kind = type(context)
-        asker: Any = context if kind is Context or kind is dict else self._resolve(context)
-        decision = self._decide(flag, asker)
+        asker: Any = context if kind is Context else as_context(context) if kind is str else self._resolve(context)
+        answers = self._answers
+        scope = current_scope()
+        try:  # as `enabled` does, on the way of every gated call
+            decision = (
+                answers.compiled[flag](asker, None, answers) if scope is None else self._decide_in(scope, flag, asker)
+            )
+        except Exception:  # noqa: BLE001 - as in `enabled`
+            decision = answers.decide(flag, asker)
         if decision._instead_of is not None:
             decision = self._guards.probe(decision)
-        if kind is dict:
-            asker = as_context(asker)
         key, exposed = asker._key, decision._exposed
         if exposed is not None and key and key not in exposed and not asker.synthetic:
             self._record(decision, key)

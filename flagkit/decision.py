@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 
 class Reason(StrEnum):
@@ -26,6 +26,20 @@ class Reason(StrEnum):
     HOLDOUT = "HOLDOUT"
     EXCLUDED = "EXCLUDED"
     PREREQUISITE_FAILED = "PREREQUISITE_FAILED"
+
+    @property
+    def standard(self) -> Reason:
+        """The closest of OpenFeature's own words, for those who know no others."""
+        return _STANDARD.get(self, self)
+
+
+_STANDARD: Final = {
+    Reason.OVERRIDE: Reason.STATIC,  # nothing was evaluated
+    Reason.GUARD: Reason.DISABLED,  # what the rules assigned is switched off
+    Reason.HOLDOUT: Reason.SPLIT,  # a bucket decided
+    Reason.EXCLUDED: Reason.TARGETING_MATCH,  # a condition decided
+    Reason.PREREQUISITE_FAILED: Reason.DEFAULT,  # the flag's own rules were not asked
+}
 
 
 class ErrorCode(StrEnum):

@@ -8,15 +8,19 @@ recorded.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
 from flagkit.arguments import UNSET
 from flagkit.client import Client
 from flagkit.clock import Clock
 from flagkit.config import Config
+from flagkit.core.policy import GuardPolicy
 from flagkit.decision import Decision
 from flagkit.errors import FetchError
 from flagkit.flags import Flag
+from flagkit.production.gate import Gate
+from flagkit.production.passage import Chosen, GateOptions, Ignored
 from flagkit.sinks import Sink
 from flagkit.sources import Fetched, NotModified, Source, Static
 
@@ -24,6 +28,8 @@ T = TypeVar("T")
 
 _client: Client | None = None
 _configuring = threading.Lock()
+#: Policies of gates made here, for whatever client is configured.
+_policies: dict[str, GuardPolicy] = {}
 
 
 class _Nowhere(Static):
@@ -53,6 +59,8 @@ def configure(
     """
     global _client
     new = Client(url, key=key, source=source, sink=sink, config=config, clock=clock)
+    for flag, policy in _policies.items():
+        new._guards.adopt(flag, policy)
     with _configuring:
         before, _client = _client, new
     if before is not None:
@@ -91,6 +99,33 @@ def value(flag: str, context: object = None, *, default: Any = UNSET) -> Any:
 def decide(flag: str, context: object = None) -> Decision:
     """``Client.decide`` on the default client."""
     return _default().decide(flag, context)
+
+
+class _AtTheCall:
+    """Chooses by the client that is the default one when the call comes."""
+
+    def choose(self, flag: str, context: object) -> Chosen:
+        return _default().choose(flag, context)
+
+
+def gate(
+    flag: str,
+    context: object = None,
+    *,
+    otherwise: Callable[..., Any] | None = None,
+    variants: Mapping[str, Callable[..., Any]] | None = None,
+    unit_from: str | None = None,
+    failed: Callable[[Any], bool] | None = None,
+    ignore: Ignored = (),
+    fallback_on_error: bool = False,
+    guard: GuardPolicy | None = None,
+) -> Gate:
+    """``Client.gate`` on the default client. A decorated function goes by the one that there is when it is called."""
+    if guard is not None:
+        _policies[flag] = guard
+        _default()._guards.adopt(flag, guard)
+    options = GateOptions(otherwise, variants or {}, unit_from, failed, ignore, fallback_on_error)
+    return Gate(_AtTheCall(), flag, context, options)
 
 
 def track(event: str, context: object = None, /, *, value: float | None = None, **properties: Any) -> None:

@@ -16,7 +16,7 @@ from flagkit.core.model import Definitions, FlagDefinition
 from flagkit.core.policy import GuardPolicy
 from flagkit.core.snapshot import Trips
 from flagkit.production.comparison import Comparison
-from flagkit.production.guards import Guards, InUse, Told
+from flagkit.production.guards import Guards, Told
 from flagkit.production.host import Host
 from flagkit.production.trial import Trial
 from flagkit.production.watch import Watch
@@ -51,9 +51,9 @@ class Guarding:
         self._watch = Watch(self.guards, host, self._storage, clock, self._owner)
         self._worker = Worker("flagkit-guards", self._watch.step, clock, ended=ended)
 
-    def use(self, in_use: InUse) -> None:
-        """Whose definitions these are. For a constructor."""
-        self.guards.use(in_use)
+    def use(self, retrip: Callable[[], None]) -> None:
+        """What takes other ``trips`` into use. For a constructor."""
+        self.guards.retrip = retrip
 
     def trips(self, definitions: Definitions) -> Trips:
         """What is served instead of what has tripped, in definitions that come into use.
@@ -65,7 +65,9 @@ class Guarding:
             self.guards.learn(definitions)
         if self.guards.any and not self._recalled:
             self._recalled = True
-            self._watch.recall(definitions.environment or "")
+            retrip, self.guards.retrip = self.guards.retrip, _later
+            self._watch.recall()
+            self.guards.retrip = retrip
         return self.guards.trips(definitions)
 
     def start(self) -> None:
@@ -122,3 +124,8 @@ class Guarding:
             **told.evidence,
         }
         self._track("flagkit.trip", properties)
+        self._worker.wake()  # it tells the other processes
+
+
+def _later() -> None:
+    """What has tripped is asked for in a moment, as definitions come into use."""

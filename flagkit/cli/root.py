@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "history": ("history", "Show who changed what in a definitions file, when and why."),
     "kill": ("kill", "Switch a flag off for everyone."),
     "lint": ("lint", "Compare definitions with the code that asks for them."),
+    "power": ("power", "Say how soon a guard would find a regression."),
     "publish": ("publish", "Put definitions into Redis and tell every client of the change."),
     "ramp": ("ramp", "Change the percentage of a rollout."),
     "revert": ("revert", "Undo the last change of a flag."),

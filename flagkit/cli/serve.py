@@ -40,7 +40,23 @@ from flagkit.errors import DefinitionsError
     metavar="KEY",
     help="Who may change flags. Better in FLAGKIT_ADMIN_KEY.",
 )
-def command(file: str, db: str, port: int, host: str, **keys: Any) -> None:
+@click.option(
+    "--browser-key",
+    "browser_keys",
+    multiple=True,
+    envvar="FLAGKIT_BROWSER_KEY",
+    metavar="KEY",
+    help="Who may ask about flags marked for clients. No secret: it stands in pages.",
+)
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    envvar="FLAGKIT_ORIGIN",
+    metavar="ORIGIN",
+    help="A page that may ask, such as https://shop.example.com.",
+)
+def command(file: str, db: str, port: int, host: str, **settings: Any) -> None:
     """Serve the definitions in FILE to clients, and store the events they send.
 
     FILE is read again whenever it changes; a bad edit is refused and the last good one stays. Keys that are not given
@@ -49,7 +65,7 @@ def command(file: str, db: str, port: int, host: str, **keys: Any) -> None:
     from flagkit.server import ServerConfig, serve  # extra `server`: only this command needs it
 
     try:
-        serve(ServerConfig(Path(file), Path(db), host=host, port=port, **keys))
+        serve(ServerConfig(Path(file), Path(db), host=host, port=port, **settings))
     except DefinitionsError:  # the service has said why, line by line
         raise click.ClickException(plain(f"{file}: no definitions that can be served")) from None
     except OSError as error:

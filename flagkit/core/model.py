@@ -111,6 +111,7 @@ class FlagDefinition(NamedTuple):
     segments: names of the segments its conditions use. guard: None without one, or with a bad one.
     tripped: variants that whoever serves the definitions has seen trip in the guard's revision -> why.
     remarks: what is wrong in it although it is used.
+    client: browsers and other clients that anybody may take apart may be told what it answers.
     logic: what decides in place of ``prerequisites`` to ``rules``, in dialects whose backend decides its own way.
     """
 
@@ -135,6 +136,7 @@ class FlagDefinition(NamedTuple):
     text: str = ""
     logic: Logic | None = None
     tripped: Mapping[str, str] = {}
+    client: bool = False
     remarks: tuple[Problem, ...] = ()
 
     @property

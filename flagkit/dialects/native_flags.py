@@ -28,6 +28,7 @@ from flagkit.errors import Problem
 
 _FLAG: Final = frozenset(
     {
+        "client",
         "default",
         "description",
         "enabled",
@@ -113,6 +114,7 @@ def read_flag(key: str, value: object, text: str, at: At, faults: Faults) -> Fla
         segments=_segments(rules, exclude),
         text=text,
         tripped=guard.tripped,
+        client=read_bool(raw["client"], (at, "client"), faults) if "client" in raw else False,
         remarks=guard.remarks,
     )
 

@@ -34,10 +34,14 @@ class Secret:
         return self._text
 
     def bearer(self) -> str:
-        """What the Authorization header says. It prints as its digest too, where a crash report shows headers."""
-        bearer = _Bearer(f"Bearer {self._text}")
-        bearer.shown = f"Bearer {self!r}"
-        return bearer
+        """What the Authorization header says. It prints as its digest, where a crash report shows headers."""
+        return self.header("Bearer ")
+
+    def header(self, before: str = "") -> str:
+        """The value of a header: the key behind ``before``. It prints as its digest too."""
+        value = _Header(f"{before}{self._text}")
+        value.shown = f"{before}{self!r}"
+        return value
 
     @property
     def digest(self) -> str:
@@ -56,7 +60,7 @@ class Secret:
         raise TypeError("a Secret is not pickled: hand the key to the other process by its environment")
 
 
-class _Bearer(str):
+class _Header(str):
     """A header's value that does not show itself."""
 
     __slots__ = ("shown",)

@@ -14,9 +14,6 @@ from typing import Any, Final, Protocol
 from flagkit.context import Context
 from flagkit.production.metrics import Meter
 
-#: Ended calls that may wait for the guards' thread; then the next caller counts them.
-_CROWD: Final = 512
-
 
 class Branch(Protocol):
     """What a gate tells. All of it is quick, never waits and never raises.
@@ -46,11 +43,13 @@ class Serial:
     Args: do, does one piece. failed, told what it raises, which otherwise ends nothing.
     """
 
-    __slots__ = ("_do", "_failed", "_turn", "append", "work")
+    __slots__ = ("_do", "_failed", "_turn", "append", "crowd", "work")
 
-    def __init__(self, do: Callable[[Any], None], failed: Callable[[Exception], object]) -> None:
+    def __init__(self, do: Callable[[Any], None], failed: Callable[[Exception], object], crowd: int) -> None:
         self._do = do
         self._failed = failed
+        #: So many pieces of work may wait for somebody who is in no hurry.
+        self.crowd = crowd
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -92,7 +91,7 @@ class Counted:
     def end(self, call: float, error: str | None = None, seconds: float | None = None) -> None:
         serial = self._serial
         serial.append((self._meter, self._now_s() - call if seconds is None else seconds, error))
-        if len(serial.work) > _CROWD:
+        if len(serial.work) > serial.crowd:
             serial.drain()
 
     def leave(self, call: float) -> None:

@@ -20,7 +20,7 @@ _LIMIT: Final = log(1e5) - 1e-9  # five failures in a row are exactly that
 #: At this rate of failures in the control nobody is to blame but what both depend on.
 _OUTAGE: Final = 0.3
 _CLOSES: Final = log(0.01)
-_REOPENS: Final = log(100)
+_REOPENS: Final = log(100) - 1e-9
 _FIRST_WAIT_S: Final = 30.0
 _LONGEST_WAIT_S: Final = 3600.0
 _TRIES: Final = 3

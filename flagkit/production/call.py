@@ -10,25 +10,31 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from flagkit.context import Context
+from flagkit.core.bucketing import digest
 from flagkit.production.branch import Serial
 from flagkit.production.marks import NO_SLOT, Marks
 from flagkit.production.metrics import Meter
 from flagkit.production.trial import Trial
 
-#: So many beginnings and ends of calls may wait to be counted. A failure waits for nothing.
-_CROWD: Final = 64
 #: Where a call is on its way, as its guard knows.
 NEW: Final = 0
 UNDER_WAY: Final = 1
 #: It took too long, and counts as failed whatever becomes of it.
 EXPIRED: Final = 2
+#: One of so many that its unit is not compared.
+PASSED: Final = 3
+#: Compared calls a second, in one process and of one flag, beyond which a sample says as much.
+_MOST_A_SECOND: Final = 2_000
+_MOST_MASK: Final = 0xFFFF
+#: Hashes units for the sample; a seed of its own.
+_SEED: Final = 0x7361_6D70
 
 
 class Call:
     """One call.
 
     stage: where it is on its way. patient: it may take any time. left: it ended without a result. slot: of its mark.
-    handle: of whoever compares it, filled in by the guard: one, or a list where there are several candidates.
+    handle: the trial that compares it, with its handle for it, or a list of such pairs; filled in by the guard.
     """
 
     stage = NEW
@@ -43,6 +49,28 @@ class Call:
         self.branch = branch
         self.key = key
         self.began_s = began_s
+
+
+class Sample:
+    """Which units of a flag are compared, when more call than are needed: those whose hash has none of ``mask``'s bits.
+
+    Whoever fails is seen all the same, by the breaker. ``compared``: calls since the last look.
+    """
+
+    __slots__ = ("compared", "mask")
+
+    def __init__(self) -> None:
+        self.mask = 0
+        self.compared = 0
+
+    def look(self, seconds: float) -> None:
+        """Have fewer units compared, or more again, going by the calls of the last ``seconds``."""
+        rate, self.compared = self.compared / seconds, 0
+        if rate < _MOST_A_SECOND / 4:
+            self.mask >>= 1
+        while rate > _MOST_A_SECOND and self.mask < _MOST_MASK:
+            self.mask = self.mask << 1 | 1
+            rate /= 2
 
 
 class Marking:
@@ -64,12 +92,25 @@ class Guarded:
     place: for marks: what says all this to another process.
     """
 
-    __slots__ = ("_code", "_marking", "_now_s", "_serial", "by", "candidate", "meter", "place", "rule", "trials")
+    __slots__ = (
+        "_code",
+        "_marking",
+        "_now_s",
+        "_sample",
+        "_serial",
+        "by",
+        "candidate",
+        "meter",
+        "place",
+        "rule",
+        "trials",
+    )
 
     def __init__(
         self,
         meter: Meter,
         serial: Serial,
+        sample: Sample,
         marking: Marking,
         now_s: Callable[[], float],
         *,
@@ -88,6 +129,7 @@ class Guarded:
         #: The marks' word for ``place``, and whose marks that is.
         self._code: tuple[Marks, bytes] | None = None
         self._serial = serial
+        self._sample = sample
         self._marking = marking
         self._now_s = now_s
 
@@ -95,10 +137,14 @@ class Guarded:
         call = Call(self, key, self._now_s())
         if patient:
             call.patient = True
+        mask = self._sample.mask
+        if mask and key is not None and digest(key, _SEED) & mask:
+            call.stage = PASSED
+        else:
+            self._serial.append(call)
         marks = self._marking.marks
         if marks is not None:
             self._mark(marks, call)
-        self._serial.append(call)
         return call
 
     def end(self, call: Call, error: str | None = None, seconds: float | None = None) -> None:
@@ -109,7 +155,7 @@ class Guarded:
             call.error = error
         serial = self._serial
         serial.append(call)
-        if error is not None or len(serial.work) > _CROWD:
+        if error is not None or len(serial.work) > serial.crowd:
             serial.drain()
 
     def leave(self, call: Call) -> None:

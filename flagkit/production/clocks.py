@@ -195,15 +195,16 @@ class Ordinals:
     def __init__(self) -> None:
         self._begun = [0, 0]
 
-    def next(self, arm: int) -> int:
-        """How cold the arm's next call is: 0 to 4, by the order of magnitude of its number; 5, no longer."""
-        number = self._begun[arm] = min(self._begun[arm] + 1, _COLD)
-        return number.bit_length() - 1
+    def next(self, arm: int) -> tuple[int, int | None]:
+        """How cold the arm's next call is, and how cold no call will be any more, if that comes to be with it.
 
-    @property
-    def over(self) -> bool:
-        """Whether neither arm has cold calls to come."""
-        return self._begun[0] >= _COLD - 1 and self._begun[1] >= _COLD - 1
+        0 to 4, by the order of magnitude of its number; 5: not cold.
+        """
+        begun = self._begun
+        number = begun[arm] = min(begun[arm] + 1, _COLD)
+        order = number.bit_length() - 1
+        over = number == 1 << order and begun[1 - arm] >= number - 1
+        return order, order - 1 if over and order else None
 
 
 def groups_of(calls_per_unit: int) -> bytes:

@@ -48,6 +48,11 @@ __all__ = ["CANDIDATE", "CONTROL", "Comparison", "Evidence", "Handle", "Verdict"
 _WARM: Final = COLD_GROUPS * GROUPS
 _SHORT: Final = (COLD_GROUPS + 1) * GROUPS
 _LOOK_EVERY: Final = 1_000
+#: Cold calls of equal number are far apart in time when the arms' shares are unequal, and an outage in between would
+#: be one arm's only: a block of them is left out when more calls have passed than so many times its own, and some.
+_COLD_SPAN: Final = 2
+_COLD_SLACK: Final = 8
+_NEVER: Final = -1
 _FAILED, _SLOW, _SLOWEST = 1 << ERRORS, 1 << P90, 1 << P99
 #: Kind of event -> places of the control in a block's ``had`` of calls whose unit had had it.
 _HAVING: Final = tuple(tuple(2 * had for had in range(8) if had >> kind & 1) for kind in (ERRORS, P90, P99))
@@ -57,7 +62,8 @@ class Block:
     """Calls that meet: of one rule, one group and one order of coldness, begun one after another.
 
     total, candidates: begun, of both arms and of the candidate. ended: of all. goal: the total once no more begin in
-    it, -1 until then. had: of those begun, how many had had which events before, at twice the events plus the arm.
+    it, -1 until then. first: how many calls had begun in all, with its first. had: of those begun, how many had had
+    which events before, at twice the events plus the arm.
     bounds: above how many seconds a call is slow, as it was when the block began: by p90 for both arms, then by p99.
     events, unknown: at twice the kind plus the arm, calls that had an event, and those that failed and have no latency.
     """
@@ -68,6 +74,7 @@ class Block:
         "clock",
         "ended",
         "events",
+        "first",
         "goal",
         "had",
         "risk",
@@ -77,11 +84,12 @@ class Block:
         "window",
     )
 
-    def __init__(self, bounds: Bounds, clock: Clock, risk: Risk) -> None:
+    def __init__(self, bounds: Bounds, clock: Clock, risk: Risk, first: int) -> None:
         self.total = 0
         self.candidates = 0
         self.ended = 0
         self.goal = -1
+        self.first = first
         self.had = [0] * 16
         self.bounds = bounds
         self.slow = bounds[:2]
@@ -280,7 +288,7 @@ class Comparison:
 
     def _begin(self, clock: Clock, rule: str, at: int) -> Block:
         bounds = self._pace.bounds(self._slower) if self._latency else _NEVER_SLOW
-        block = self._blocks[rule][at] = Block(bounds, clock, clock.risk(rule))
+        block = self._blocks[rule][at] = Block(bounds, clock, clock.risk(rule), self._calls)
         return block
 
     def _seal(self, blocks: list[Block | None], at: int) -> Block | None:
@@ -290,6 +298,8 @@ class Comparison:
             return None
         block.goal = block.total
         block.clock.counted += block.total
+        if at % _SHORT < _WARM and self._calls - block.first > _COLD_SPAN * block.total + _COLD_SLACK:
+            block.window = _NEVER
         if at % GROUPS == 0:
             block.risk.came[CANDIDATE] += block.candidates
             block.risk.came[CONTROL] += block.total - block.candidates
@@ -336,11 +346,13 @@ class Comparison:
         ordinals = self._ordinals
         if ordinals is None:
             return _WARM
-        cold = ordinals.next(arm) * GROUPS
-        if ordinals.over:
-            self._ordinals = None
-            self._close([at for at in range(2 * _SHORT) if at % _SHORT < _WARM])
-        return cold
+        cold, over = ordinals.next(arm)
+        if over is not None:
+            # Neither arm has such calls to come: a block of them would wait in vain.
+            self._close(at for at in range(2 * _SHORT) if at % _SHORT // GROUPS == over)
+            if over == COLD_GROUPS - 1:
+                self._ordinals = None
+        return cold * GROUPS
 
     def _open(self, places: range) -> int:
         """Calls in open blocks."""

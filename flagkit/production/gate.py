@@ -133,4 +133,11 @@ def _argument(function: Callable[..., Any], name: str) -> Asker:
     if found.kind is found.KEYWORD_ONLY:
         return lambda _, kwargs: kwargs.get(name, default)
     place = list(parameters).index(name)
-    return lambda args, kwargs: args[place] if len(args) > place else kwargs.get(name, default)
+
+    def asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+        try:
+            return args[place]
+        except IndexError:
+            return kwargs.get(name, default)
+
+    return asked

@@ -13,12 +13,16 @@ from typing import Any, Final
 from flagkit.core.model import FlagDefinition
 from flagkit.core.policy import GuardPolicy
 from flagkit.production.branch import Serial
-from flagkit.production.call import EXPIRED, NEW, UNDER_WAY, Call
+from flagkit.production.call import EXPIRED, NEW, PASSED, UNDER_WAY, Call, Sample
 from flagkit.production.comparison import CANDIDATE, CONTROL
 from flagkit.production.marks import Mark
 from flagkit.production.trial import Finding, Trial
 
 _HUNG: Final = "Hung"
+_LOOK_S: Final = 0.5
+#: Beginnings and ends of calls that may wait to be counted. A failure waits for nothing, nor does a call that tries
+#: whether all is well again.
+_CROWD: Final = 64
 
 
 class Guard:
@@ -40,9 +44,11 @@ class Guard:
         self.policy = policy
         self._make = make
         self._found = found
-        self.serial = Serial(self._count, failed)
+        self.serial = Serial(self._count, failed, _CROWD)
         self.trials: dict[str, Trial] = {}
         self._lists: dict[str | None, list[Trial]] = {}
+        self.sample = Sample()
+        self._looked_s: float | None = None
         self._under_way: dict[Call, None] = {}
         self._start()
 
@@ -118,17 +124,22 @@ class Guard:
                 self._drop(piece)
             else:
                 self._end(piece, piece.error is not None, piece.seconds, piece.began_s + piece.seconds)
+        elif piece.stage == PASSED:
+            if not piece.left:
+                self._end(piece, piece.error is not None, piece.seconds, piece.began_s + piece.seconds)
         elif piece.stage == NEW:
             piece.stage = UNDER_WAY
             self._under_way[piece] = None
             branch = piece.branch
             rule, key = branch.rule, piece.key
             if rule is not None and key is not None:
+                self.sample.compared += 1
                 arm, trials = CONTROL if branch.candidate is None else CANDIDATE, branch.trials
                 if len(trials) == 1:
-                    piece.handle = trials[0].start(rule, arm, key)
+                    (trial,) = trials
+                    piece.handle = trial, trial.start(rule, arm, key)
                 else:
-                    piece.handle = [trial.start(rule, arm, key) for trial in trials]
+                    piece.handle = [(trial, trial.start(rule, arm, key)) for trial in trials]
 
     def _start(self) -> None:
         flag = self.definition
@@ -146,11 +157,9 @@ class Guard:
 
     def _end(self, call: Call, failed: bool, seconds: float, now_s: float) -> None:
         branch = call.branch
-        branch.meter.add(seconds, call.error if call.stage == UNDER_WAY else _HUNG)
-        handle = call.handle
-        for index, trial in enumerate(branch.trials):
-            if handle is not None:
-                trial.finish(handle if type(handle) is tuple else handle[index], failed, seconds)
+        branch.meter.add(seconds, call.error if call.stage != EXPIRED else _HUNG)
+        self._finish(call, failed, seconds)
+        for trial in branch.trials:
             if branch.candidate is None:
                 trial.control_ended(failed)
             else:
@@ -158,14 +167,23 @@ class Guard:
             if trial.finding is not None:
                 self._tell(trial)
 
+    def _finish(self, call: Call, failed: bool, seconds: float) -> None:
+        # By the trials it began with: those of an earlier revision may have been replaced meanwhile.
+        handle = call.handle
+        if type(handle) is tuple:
+            handle[0].finish(handle[1], failed, seconds)
+        elif handle is not None:
+            for trial, each in handle:
+                trial.finish(each, failed, seconds)
+
     def _drop(self, call: Call) -> None:
         """A call has ended without a result: it failed in nothing, and took no time that is known."""
-        for index, trial in enumerate(call.branch.trials):
-            if call.handle is not None:
-                trial.finish(call.handle if type(call.handle) is tuple else call.handle[index], False, 0.0)
+        self._finish(call, False, 0.0)
+        for trial in call.branch.trials:
             trial.abandoned()
 
     def _tell(self, trial: Trial) -> None:
+        self.serial.crowd = 0 if any(each.breaker.state != "closed" for each in self.trials.values()) else _CROWD
         finding, trial.finding = trial.finding, None
         if finding is not None:
             self._found(self, trial, finding)
@@ -179,6 +197,10 @@ class Guard:
                 del self._under_way[call]
                 call.stage = EXPIRED
                 self._end(call, True, math.inf, now_s)
+        if self._looked_s is not None and now_s - self._looked_s >= _LOOK_S:
+            self.sample.look(now_s - self._looked_s)
+        if self._looked_s is None or now_s - self._looked_s >= _LOOK_S:
+            self._looked_s = now_s
         for trial in self.trials.values():
             trial.pass_time(now_s)
             self._tell(trial)

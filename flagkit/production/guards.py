@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from flagkit.clock import Clock
 from flagkit.context import Context
@@ -27,17 +27,8 @@ from flagkit.production.trips import TripBook, control_of
 
 #: Pairs of flag and variant that are metered; a gate on a further one is not.
 _MOST_METERS: Final = 10_000
-
-
-class InUse(Protocol):
-    """The definitions in use, as guards see them."""
-
-    @property
-    def definitions(self) -> Definitions: ...
-
-    def retrip(self) -> None:
-        """``trips`` would answer otherwise than it did: take that into use."""
-        ...
+#: Ended calls that wait to be counted; then the next caller counts them.
+_CROWD: Final = 512
 
 
 class Told(NamedTuple):
@@ -66,14 +57,16 @@ class Guards:
         self._make = make
         self._tell = tell
         self._owner = owner
-        self._in_use: InUse | None = None
+        #: Has taken into use that ``trips`` would answer otherwise than it did.
+        self.retrip: Callable[[], None] = _nobody
+        self._definitions = Definitions({})
         #: Flag -> a policy given in code, which goes before the definitions'.
         self.policies: dict[str, GuardPolicy] = {}
         self.book = TripBook(self.policy_of)
         self.marking = Marking()
         self.guards: dict[str, Guard] = {}
         self._meters: dict[tuple[str, str | None], Meter] = {}
-        self._counting = Serial(count, self._failed)
+        self._counting = Serial(count, self._failed, _CROWD)
         #: Name of a metric event -> flags whose guards count it as a failure.
         self.metrics: Mapping[str, tuple[str, ...]] = {}
         #: Whether a flag in use has a guard.
@@ -81,10 +74,6 @@ class Guards:
         #: Mistakes of the library's own while counting.
         self.faults = 0
         self._lock = threading.Lock()
-
-    def use(self, in_use: InUse) -> None:
-        """Whose definitions these are. Once, before anything is asked."""
-        self._in_use = in_use
 
     def after_fork(self) -> None:
         """In a forked child: count anew; what has tripped stays so. Assigns only."""
@@ -138,6 +127,7 @@ class Guards:
     def learn(self, definitions: Definitions) -> None:
         """These are in use now: see which guards there are, and what metrics they count."""
         metrics: dict[str, list[str]] = {}
+        self._definitions = definitions
         self.any = bool(self.policies)
         for key, flag in definitions.flags.items():
             if flag.guard is None and key not in self.policies:
@@ -199,13 +189,13 @@ class Guards:
         """Serve the control from here on; return whether that is news."""
         news = self.book.put(notice)
         if news:
-            self._retrip()
+            self.retrip()
         return news
 
     def withdraw(self, notice: Notice) -> None:
         """A trip that others had put up is over."""
         self.book.drop(notice.flag, notice.candidate)
-        self._retrip()
+        self.retrip()
 
     # -- how it stands
 
@@ -228,14 +218,6 @@ class Guards:
         )
 
     # -- within
-
-    @property
-    def _definitions(self) -> Definitions:
-        return self._in_use.definitions if self._in_use is not None else Definitions({})
-
-    def _retrip(self) -> None:
-        if self._in_use is not None:
-            self._in_use.retrip()
 
     def _branch(self, decision: Decision) -> Branch:
         flag, variant = decision.flag, decision.variant
@@ -264,6 +246,7 @@ class Guards:
         return Guarded(
             meter,
             guard.serial,
+            guard.sample,
             self.marking,
             self._clock.monotonic_s,
             candidate=candidate,
@@ -283,3 +266,7 @@ class Guards:
 
     def _failed(self, _: Exception) -> None:
         self.faults += 1
+
+
+def _nobody() -> None:
+    """Nothing is in use yet."""

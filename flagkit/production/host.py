@@ -55,6 +55,9 @@ class Notice(NamedTuple):
         return blake2b(place, digest_size=12).hexdigest() + _TRIP
 
 
+_BLANK: Final = Notice("", "", 0, "", "", "", "", 0)
+
+
 class Host:
     """See the module. ``state_dir``: the client's. Nothing is opened before it is asked."""
 
@@ -154,5 +157,5 @@ def _notice(data: bytes) -> Notice | None:
         notice = Notice(**read)
     except (ValueError, TypeError, RecursionError):
         return None
-    fields = zip(notice, Notice.__annotations__.values(), strict=True)
-    return notice if all(type(value).__name__ == kind for value, kind in fields) else None
+    alike = all(type(value) is type(blank) for value, blank in zip(notice, _BLANK, strict=True))
+    return notice if alike else None

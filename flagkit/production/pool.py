@@ -40,8 +40,9 @@ MAX_RULES: Final = 256
 MAX_PROCESSES: Final = 2_048
 #: A process that was not heard of for so long may be forgotten when there are too many, seconds.
 _GONE_S: Final = 300.0
-#: First calls of processes wait so long for others to meet, seconds.
-_COLD_S: Final = 60.0
+#: First calls of processes meet those of other processes in so many seconds only: an outage in between would be one
+#: arm's alone, as that of the larger share has its first calls earlier.
+_COLD_S: Final = 5.0
 #: Numbers of flushes that are told apart behind a process's latest.
 _REMEMBERED: Final = 64
 _VERSION: Final = 1
@@ -103,7 +104,7 @@ class Pool:
         """
         counted = unpack(packed)
         if self._is_new(process[:128], sequence, now_s):
-            self._drop_cold(now_s)
+            self._end_cold(now_s)
             self._count(counted, now_s)
             self._pass_windows()
         long, short = self._clocks
@@ -240,15 +241,14 @@ class Pool:
         else:
             waiting[place] = since_s, row
 
-    def _drop_cold(self, now_s: float) -> None:
-        for waiting in self._open:
-            late = [
-                place
-                for place, (since_s, _) in waiting.items()
-                if place[1] < COLD_GROUPS and not 0 <= now_s - since_s <= _COLD_S
-            ]
-            for place in late:
-                del waiting[place]
+    def _end_cold(self, now_s: float) -> None:
+        """First calls that began to wait too long ago to meet any more: a block if they are one, else nothing."""
+        for clock, waiting in zip(self._clocks, self._open, strict=True):
+            for place, (since_s, row) in tuple(waiting.items()):
+                if place[1] < COLD_GROUPS and not 0 <= now_s - since_s < _COLD_S:
+                    del waiting[place]
+                    if min(row[CONTROL], row[CANDIDATE]) >= LEAST_ARM:
+                        self._judge(clock, row)
 
     def _close(self, clock: Clock, waiting: dict[Place, tuple[float, Row]]) -> None:
         for _, row in waiting.values():

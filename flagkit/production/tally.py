@@ -248,8 +248,8 @@ class Tally:
         ordinals = self._ordinals
         if ordinals is None:
             return COLD_GROUPS
-        cold = ordinals.next(arm)
-        if ordinals.over:
+        cold, over = ordinals.next(arm)
+        if over == COLD_GROUPS - 1:
             self._ordinals = None
         return cold
 

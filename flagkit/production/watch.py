@@ -48,13 +48,12 @@ class Watch:
         if self._host is not None:
             self._host.after_fork()
 
-    def recall(self, environment: str) -> None:
-        """What this host knows of trips, before the first answer; and marks for this process. Raises: nothing."""
+    def recall(self) -> None:
+        """What this host knows of trips and deaths, before the first answer; and marks for this process.
 
-        def read(host: Host) -> None:
-            self._read(host, environment)
-
-        self._with_disk(read)
+        Raises: nothing.
+        """
+        self._with_disk(self._share)
 
     def step(self) -> float:
         """One round; return the seconds until the next."""
@@ -66,8 +65,11 @@ class Watch:
 
     def leave(self) -> None:
         """This process ends in peace. Raises: nothing."""
-        if self._host is not None:
+        for guard in tuple(self._guards.guards.values()):
+            guard.serial.drain()
+        if self._host is not None and self._host.marks is not None:
             self._guards.marking.marks = None
+            self._with_disk(self._tell)
             self._host.leave()
 
     # -- the host
@@ -84,9 +86,13 @@ class Watch:
         self._disk.tell()
 
     def _share(self, host: Host) -> None:
-        self._read(host, self._guards.environment)
+        self._read(host)
         for marks in host.deaths():
             self._death(host, marks)
+        self._tell(host)
+
+    def _tell(self, host: Host) -> None:
+        """Have the others know what this process has found out, and what of it is over."""
         notices = {notice.name: notice for notice in self._guards.book.notices.values()}
         for name, notice in notices.items():
             known = self._shared.get(name)
@@ -97,13 +103,13 @@ class Watch:
                 host.withdraw(notice)
                 del self._shared[name]
 
-    def _read(self, host: Host, environment: str) -> None:
+    def _read(self, host: Host) -> None:
         host.live(self._clock.wall_ms())
         self._guards.marking.marks = host.marks
         before, now_ms = self._shared, self._clock.wall_ms()
         self._shared = {notice.name: notice for notice in host.read()}
         for notice in self._shared.values():
-            if not notice.kind or notice.environment != environment:
+            if not notice.kind or notice.environment != self._guards.environment:
                 continue
             if notice.owner == self.owner:
                 continue

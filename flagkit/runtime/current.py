@@ -221,11 +221,6 @@ class Current:
         if stale != before.stale:
             self._store(before, before.following(stale=stale))
 
-    @property
-    def definitions(self) -> Definitions:
-        """Those in use."""
-        return self.snapshot.definitions
-
     def retrip(self) -> None:
         """Take into use what has tripped by now, and what no longer has. Any thread; quick when nothing is new."""
         while (trips := self._trips((before := self.snapshot).definitions)) != before.trips:

@@ -2,13 +2,12 @@
 
 It owns status codes and headers and nothing else: batches are read by ``intake``, kept by ``store``, summed up by
 ``summary``; definitions come ready to send from ``definitions``, their changes from ``streams``; orders are carried
-out by ``operations``.
+out by ``operations``; flags are decided for others in ``ofrep``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -26,7 +25,9 @@ from flagkit.changes import Busy, LogbookError
 from flagkit.core.dates import DATE_FORM, parse_date_ms
 from flagkit.dialects.edits import EditError
 from flagkit.server.config import ServerConfig
-from flagkit.server.intake import MAX_WIRE_BYTES, Refused, read_batch
+from flagkit.server.exchange import json_answer, names, service_of, wire_of
+from flagkit.server.intake import Refused, read_batch
+from flagkit.server.ofrep import routes as ofrep_routes
 from flagkit.server.operations import MAX_ORDER_BYTES, read_order
 from flagkit.server.service import Service
 from flagkit.server.summary import Question, changes_of, summarise
@@ -63,6 +64,7 @@ def app_for(service: Service) -> Starlette:
             Route("/v1/changes", _changes),
             Route("/v1/changes", _change, methods=["POST"]),
             Route("/healthz", _health),
+            *ofrep_routes(),
         ],
         exception_handlers={
             HTTPException: _http_error,
@@ -81,7 +83,7 @@ def app_for(service: Service) -> Starlette:
 
 
 async def _definitions(request: Request) -> Response:
-    service = _service(request)
+    service = service_of(request)
     if not service.keys.may_read(request.headers.get("authorization")):
         _unauthorised("read")
     served = service.definitions.served
@@ -91,7 +93,7 @@ async def _definitions(request: Request) -> Response:
         "Vary": "Accept-Encoding, Authorization",
         "Flagkit-Stream": "stream",  # relative to this address, so that it holds behind whatever is in front of us
     }
-    if _names(request.headers.get("if-none-match", ""), served.etag):
+    if names(request.headers.get("if-none-match", ""), served.etag):
         return Response(status_code=304, headers=headers)
     if not _takes_gzip(request.headers.get("accept-encoding", "")):
         return Response(served.body, headers=headers, media_type="application/json")
@@ -116,7 +118,7 @@ class _EventStream(StreamingResponse):
 
 
 async def _stream(request: Request) -> Response:
-    service = _service(request)
+    service = service_of(request)
     if not service.keys.may_read(request.headers.get("authorization")):
         _unauthorised("read")
     if service.streams.full:
@@ -132,10 +134,10 @@ async def _stream(request: Request) -> Response:
 
 
 async def _events(request: Request) -> Response:
-    service = _service(request)
+    service = service_of(request)
     if not service.keys.may_write(request.headers.get("authorization")):
         _unauthorised("write")
-    wire = await _wire(request)
+    wire = await wire_of(request)
     encoding = request.headers.get("content-encoding", "").strip().lower()
     received = await asyncio.get_running_loop().run_in_executor(service.intake, read_batch, wire, encoding)
     if request.headers.get("idempotency-key", received.id) != received.id:
@@ -144,7 +146,7 @@ async def _events(request: Request) -> Response:
     if received.says_something:
         await asyncio.wrap_future(service.store.add(received))
     accepted = len(received.exposures) + len(received.metrics)
-    return _json({"batch_id": received.id, "accepted": accepted, "rejected": received.rejected}, 202)
+    return json_answer({"batch_id": received.id, "accepted": accepted, "rejected": received.rejected}, 202)
 
 
 async def _summary(request: Request) -> Response:
@@ -156,27 +158,27 @@ async def _changes(request: Request) -> Response:
 
 
 async def _change(request: Request) -> Response:
-    service, authorization = _service(request), request.headers.get("authorization")
+    service, authorization = service_of(request), request.headers.get("authorization")
     if not service.keys.may_change(authorization):
         if service.keys.may(authorization):
             raise HTTPException(403, "this key may not change flags; expected an admin key")
         _unauthorised("admin")
-    asked = read_order(await _wire(request, MAX_ORDER_BYTES), request.headers.get("idempotency-key", ""))
+    asked = read_order(await wire_of(request, MAX_ORDER_BYTES), request.headers.get("idempotency-key", ""))
     loop = asyncio.get_running_loop()
-    return _json(await loop.run_in_executor(service.operator, service.operations.carry_out, asked))
+    return json_answer(await loop.run_in_executor(service.operator, service.operations.carry_out, asked))
 
 
 async def _asked(request: Request, answer: Callable[[Path, Question], dict[str, Any]]) -> Response:
-    service = _service(request)
+    service = service_of(request)
     if not service.keys.may_read(request.headers.get("authorization")):
         _unauthorised("read")
     question = Question(request.query_params.get("flag"), _time_ms(request.query_params.get("since")))
     loop = asyncio.get_running_loop()
-    return _json(await loop.run_in_executor(service.reader, answer, service.store.path, question))
+    return json_answer(await loop.run_in_executor(service.reader, answer, service.store.path, question))
 
 
 async def _health(request: Request) -> Response:
-    service = _service(request)
+    service = service_of(request)
     definitions, served, healthy = service.definitions, service.definitions.served, service.store.healthy
     # Problems quote the file. Strangers on a network see that there are some, not what the file says.
     shown = service.config.loopback or service.keys.may_read(request.headers.get("authorization"))
@@ -194,35 +196,12 @@ async def _health(request: Request) -> Response:
     }
     if authorization is not None:
         answer["may"] = service.keys.may(authorization)
-    return _json(answer, 200 if healthy else 503)
-
-
-async def _wire(request: Request, limit: int = MAX_WIRE_BYTES) -> bytes:
-    """The body as it was sent, read no further than the limit."""
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > limit:
-        raise Refused(413, f"more than {limit:,} bytes")
-    wire = bytearray()
-    async for chunk in request.stream():
-        wire += chunk
-        if len(wire) > limit:
-            raise Refused(413, f"more than {limit:,} bytes")
-    return bytes(wire)
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
+    return json_answer(answer, 200 if healthy else 503)
 
 
 def _unauthorised(role: str) -> NoReturn:
     article = "an" if role[0] in "aeiou" else "a"
     raise HTTPException(401, f"expected Authorization: Bearer and {article} {role} key", {"WWW-Authenticate": "Bearer"})
-
-
-def _names(if_none_match: str, etag: str) -> bool:
-    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-    return etag in tags or "*" in tags
 
 
 def _takes_gzip(accept_encoding: str) -> bool:
@@ -242,13 +221,8 @@ def _time_ms(since: str | None) -> int:
     return ms
 
 
-def _json(answer: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    # ASCII only, so that nothing stored or quoted can fail to be sent.
-    return Response(json.dumps(answer, separators=(",", ":")), status, headers, "application/json")
-
-
 def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return _json({"error": message}, status, headers)
+    return json_answer({"error": message}, status, headers)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

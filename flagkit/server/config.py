@@ -6,12 +6,16 @@ It knows the rule that a service others can reach has keys of its own choosing. 
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flagkit.errors import ConfigError
 
 _MAX_KEY = 256
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?").fullmatch
+#: Browsers leave out the port that goes without saying, so that an origin with it would never be met.
+_UNSAID = re.compile(r"http://.*:80|https://.*:443").fullmatch
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,10 @@ class ServerConfig:
         characters each. A key may stand in both. Empty: one is generated and kept in ``keys_path``.
     admin_keys: who may change flags, and read. Empty: one is generated where others are; when both others are given,
         nobody may change flags through the service.
+    browser_keys: who may ask about the flags marked ``"client": true``, and nothing else. They are no secret: they
+        stand in pages and apps. None of them may stand in another list too, and none is generated.
+    origins: the pages that may ask with them or with any key, each as browsers name it: ``https://shop.example.com``.
+    browser_requests_per_s: how many requests with browser keys are answered, all together, 0.1 to 1,000,000.
     heartbeat_s: how often whoever listens for changes hears something at the least, seconds, 0.1 to 300.
     max_streams: how many may listen at any time, 0 to 100,000. Each holds one connection.
 
@@ -39,6 +47,9 @@ class ServerConfig:
     read_keys: tuple[str, ...] = field(default=(), repr=False)
     write_keys: tuple[str, ...] = field(default=(), repr=False)
     admin_keys: tuple[str, ...] = field(default=(), repr=False)
+    browser_keys: tuple[str, ...] = field(default=(), repr=False)
+    origins: tuple[str, ...] = ()
+    browser_requests_per_s: float = 100.0
     heartbeat_s: float = 15.0
     max_streams: int = 2000
 
@@ -52,17 +63,24 @@ class ServerConfig:
             raise ConfigError("host", self.host, "an address or a host name")
         if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 <= self.port <= 65_535:
             raise ConfigError("port", self.port, "a port from 1 to 65,535, or 0 for a free one")
-        heartbeat_s, most = self.heartbeat_s, self.max_streams
-        if isinstance(heartbeat_s, bool) or not isinstance(heartbeat_s, (int, float)) or not 0.1 <= heartbeat_s <= 300:
-            raise ConfigError("heartbeat_s", heartbeat_s, "a number of seconds from 0.1 to 300")
+        most = self.max_streams
+        _check_number("heartbeat_s", self.heartbeat_s, 300, "a number of seconds from 0.1 to 300")
+        _check_number(
+            "browser_requests_per_s", self.browser_requests_per_s, 1_000_000, "a number from 0.1 to 1,000,000"
+        )
         if isinstance(most, bool) or not isinstance(most, int) or not 0 <= most <= 100_000:
             raise ConfigError("max_streams", most, "a whole number from 0 to 100,000")
+        object.__setattr__(self, "origins", _origins(self.origins))
+        object.__setattr__(self, "browser_keys", _keys("browser_keys", self.browser_keys))
         for name in ("read_keys", "write_keys", "admin_keys"):
             object.__setattr__(self, name, _keys(name, getattr(self, name)))
             if not getattr(self, name) and not self.loopback and name != "admin_keys":
                 raise ConfigError(
                     name, (), f"at least one key, because host {self.host!r} can be reached from elsewhere"
                 )
+            if not set(self.browser_keys).isdisjoint(getattr(self, name)):
+                expected = f"keys that are not in {name} too: everyone who opens a page can read them"
+                raise ConfigError("browser_keys", self.browser_keys, expected, secret=True)
 
     @property
     def loopback(self) -> bool:
@@ -78,6 +96,21 @@ class ServerConfig:
     def keys_path(self) -> Path:
         """Where generated keys are kept: beside the database, readable by its owner only."""
         return Path(f"{self.db}.keys.json")
+
+
+def _check_number(field_name: str, number: object, most: float, expected: str) -> None:
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0.1 <= number <= most:
+        raise ConfigError(field_name, number, expected)
+
+
+def _origins(origins: object) -> tuple[str, ...]:
+    expected = "a list of origins as browsers name them, such as 'https://shop.example.com'; there is no wildcard"
+    if not isinstance(origins, (tuple, list)):
+        raise ConfigError("origins", origins, expected)
+    for origin in origins:
+        if not isinstance(origin, str) or not _ORIGIN(origin) or _UNSAID(origin):
+            raise ConfigError("origins", origin, expected)
+    return tuple(origins)
 
 
 def _keys(field_name: str, keys: object) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Who may read, write and change flags: bearer keys, held as digests and compared in constant time.
+"""Who may read, write, evaluate and change flags: bearer keys, held as digests and compared in constant time.
 
 It owns the file of generated keys. Nothing here logs, shows or returns a key; callers hand in the Authorization
 header and get yes or no.
@@ -25,13 +25,16 @@ _ROLES: Final = ("client", "read", "write", "admin")
 class Keys:
     """The right keys of a service. Immutable, thread-safe; its repr shows none of them."""
 
-    __slots__ = ("_admin", "_read", "_write")
+    __slots__ = ("_admin", "_browser", "_read", "_write")
 
-    def __init__(self, read: Iterable[str], write: Iterable[str], admin: Iterable[str] = ()) -> None:
+    def __init__(
+        self, read: Iterable[str], write: Iterable[str], admin: Iterable[str] = (), browser: Iterable[str] = ()
+    ) -> None:
         self._admin = tuple(sha256(key.encode()).digest() for key in admin)
         # Whoever changes flags sees them.
         self._read = (*(sha256(key.encode()).digest() for key in read), *self._admin)
         self._write = tuple(sha256(key.encode()).digest() for key in write)
+        self._browser = tuple(sha256(key.encode()).digest() for key in browser)
 
     def may_read(self, authorization: str | None) -> bool:
         """Whether the header carries a read key or an admin key. Raises: Nothing."""
@@ -41,23 +44,33 @@ class Keys:
         """Whether the header carries a write key. Raises: Nothing."""
         return _among(self._write, authorization)
 
+    def may_evaluate(self, authorization: str | None) -> bool:
+        """Whether the header carries a browser key: it may ask about flags marked for clients. Raises: Nothing."""
+        return _among(self._browser, authorization)
+
     def may_change(self, authorization: str | None) -> bool:
         """Whether the header carries an admin key. Raises: Nothing."""
         return _among(self._admin, authorization)
 
     def may(self, authorization: str | None) -> tuple[str, ...]:
-        """All that the header's key may do: read, write, change. Raises: Nothing."""
-        asked = {"read": self.may_read, "write": self.may_write, "change": self.may_change}
+        """All that the header's key may do: read, write, change, evaluate. Raises: Nothing."""
+        asked = {
+            "read": self.may_read,
+            "write": self.may_write,
+            "change": self.may_change,
+            "evaluate": self.may_evaluate,
+        }
         return tuple(verb for verb, allowed in asked.items() if allowed(authorization))
 
 
 def keys_for(config: ServerConfig) -> Keys:
     """The configured keys; where none are, the generated ones, which are made at the first start.
 
-    Raises: ConfigError when the file of generated keys cannot be used, can be read by others or does not hold keys.
+    Raises: ConfigError when the file of generated keys cannot be used, can be read by others or does not hold keys, or
+        when one of them is given to browsers.
     """
     if config.read_keys and config.write_keys:
-        return Keys(config.read_keys, config.write_keys, config.admin_keys)
+        return Keys(config.read_keys, config.write_keys, config.admin_keys, config.browser_keys)
     try:
         try:
             generated = _generate(config.keys_path)
@@ -66,11 +79,14 @@ def keys_for(config: ServerConfig) -> Keys:
     except OSError as error:
         expected = f"a regular file that can be made and read ({error.strerror})"
         raise ConfigError("keys file", str(config.keys_path), expected) from None
+    if not set(config.browser_keys).isdisjoint(generated.values()):
+        raise ConfigError("browser_keys", config.browser_keys, "none of the generated keys, which do more", secret=True)
     both = generated["client"]
     return Keys(
         config.read_keys or (generated["read"], both),
         config.write_keys or (generated["write"], both),
         config.admin_keys or (generated["admin"],),
+        config.browser_keys,
     )
 
 

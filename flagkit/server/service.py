@@ -10,9 +10,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from flagkit.clock import Clock, SystemClock
+from flagkit.server.allowance import Allowance
 from flagkit.server.chronicle import Chronicle
 from flagkit.server.config import ServerConfig
 from flagkit.server.definitions import DefinitionsFile
+from flagkit.server.evaluation import Evaluation
 from flagkit.server.keys import Keys, keys_for
 from flagkit.server.operations import Operations
 from flagkit.server.store import Store
@@ -31,6 +33,10 @@ class Service:
         self.definitions = DefinitionsFile(config.definitions, self.store)
         self.streams = Streams(config.max_streams, config.heartbeat_s)
         self.definitions.listeners.append(self.streams.publish)  # first: the others write to disk
+        self.evaluation = Evaluation(self._clock.wall_ms)
+        self.definitions.listeners.append(self.evaluation.publish)
+        #: Of all browser keys together, so that pages cannot keep the service from its other clients.
+        self.browser_allowance = Allowance(config.browser_requests_per_s, self._clock.monotonic_s)
         self.chronicle = Chronicle(config.definitions, self.store, self._clock.wall_ms)
         self.definitions.listeners.append(self.chronicle.follow)
         self.operations = Operations(config.definitions, self.definitions, self.chronicle, self._clock)
@@ -40,6 +46,8 @@ class Service:
         self.intake = ThreadPoolExecutor(2, "flagkit-intake")
         #: Answers summaries, one at a time.
         self.reader = ThreadPoolExecutor(1, "flagkit-reader")
+        #: Decides for others, off the loop: a flag is compiled when it is first asked for.
+        self.evaluator = ThreadPoolExecutor(2, "flagkit-evaluator")
         self.keys = Keys((), ())
 
     def start(self) -> None:
@@ -59,6 +67,7 @@ class Service:
             self.definitions.open()
             self.chronicle.catch_up(self.definitions.served.number)
             self.streams.publish(None, self.definitions.served)
+            self.evaluation.publish(None, self.definitions.served)
         except BaseException:
             self.store.close()
             raise
@@ -77,4 +86,5 @@ class Service:
         self.operator.shutdown()
         self.intake.shutdown()
         self.reader.shutdown()
+        self.evaluator.shutdown()
         self.store.close()

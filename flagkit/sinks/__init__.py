@@ -6,7 +6,8 @@ Anything with the members of ``Sink`` is one; see its contract before writing yo
 from flagkit.sinks.http import Http
 from flagkit.sinks.log import Log
 from flagkit.sinks.memory import Memory
+from flagkit.sinks.otlp import Otlp
 from flagkit.sinks.sink import Sink
 from flagkit.sinks.webhook import Webhook
 
-__all__ = ["Http", "Log", "Memory", "Sink", "Webhook"]
+__all__ = ["Http", "Log", "Memory", "Otlp", "Sink", "Webhook"]

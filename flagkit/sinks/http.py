@@ -61,7 +61,7 @@ class Http:
             reply = self._wire.post(body, headers, deadline_s=deadline_s, max_bytes=_MAX_ACK_BYTES)
         except NoReply as error:
             return Retry(error.reason, lasting=error.lasting)
-        return _acknowledged(reply.body, batch) if reply.status in (200, 202) else _refused(reply)
+        return _acknowledged(reply.body, batch) if reply.status in (200, 202) else refused(reply)
 
     def close(self) -> None:
         self._wire.close()
@@ -70,8 +70,8 @@ class Http:
         self._wire.after_fork()
 
 
-def _refused(reply: Reply) -> Sent:
-    """What a status other than 200 and 202 means for the batch."""
+def refused(reply: Reply) -> Sent:
+    """What a status that does not confirm means for the batch."""
     status = reply.status
     if status == 413:
         return TooLarge()

@@ -28,6 +28,7 @@ Make = Callable[..., Client]
         lambda client: client.value("on", "u", default=False),
         lambda client: client.value("on", "u", default=None),
         lambda client: client.decide("on", "u"),
+        lambda client: client.expose(client.peek("on", "u"), "u"),
     ],
 )
 def test_a_question_records_an_exposure_once_a_window(

@@ -25,14 +25,13 @@ WHOLE = {
     "max_age_s": (60, 31_536_000),
     "max_spool_bytes": (64 * 1024, 1 << 40),
     "max_spool_age_s": (60, 31_536_000),
-    "processes": (1, 100_000),
 }
 RANGES = NUMBERS | WHOLE
 
 
 def test_every_setting_has_a_default_and_a_range() -> None:
     config = Config()
-    assert set(Config.__slots__) == {*RANGES, "environment", "state_dir"}
+    assert set(Config.__slots__) == {*RANGES, "environment", "processes", "state_dir"}
     assert (config.environment, config.state_dir) == (None, None)
     for name, (least, most) in RANGES.items():
         assert least <= getattr(config, name) <= most
@@ -54,6 +53,17 @@ def test_the_ends_of_a_range_are_in_it_and_what_lies_beyond_is_not(name: str) ->
             Config(**{name: value})
         assert caught.value.field == name
         assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(("said", "meant"), [("4", 4), ("", 8), ("0", 8), ("many", 8), ("-2", 8), ("9" * 50, 8)])
+def test_processes_are_those_the_environment_speaks_of_or_a_few_too_many(
+    said: str, meant: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", said)
+    assert (Config().processes, Config(processes=2).processes) == (meant, 2)
+    for wrong in (0, 100_001, 2.0, True):
+        with pytest.raises(ConfigError, match=r"^processes: got "):
+            Config(processes=wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("environment", ["production", "x" * 128])

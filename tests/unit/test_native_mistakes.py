@@ -49,7 +49,7 @@ MISTAKES = [
     Mistake([], "", "[]", "an object"),
     Mistake(None, "", "null", "an object"),
     Mistake({"enabeld": True}, ".enabeld", "unknown field", 'did you mean "enabled"?'),
-    Mistake({"colour": "red"}, ".colour", "unknown field", "known are default, description, enabled"),
+    Mistake({"colour": "red"}, ".colour", "unknown field", "known are client, default, description, enabled"),
     Mistake({"enabled": "false"}, ".enabled", '"false"', "true or false"),
     Mistake({"enabled": 0}, ".enabled", "0", "true or false"),
     # variants
@@ -73,6 +73,7 @@ MISTAKES = [
     Mistake({"hash": "md5"}, ".hash", '"md5"', '"murmur3-v1"'),
     Mistake({"version": 1.5}, ".version", "1.5", "a string of 1 to 128 printable characters"),
     Mistake({"version": 10**200}, ".version", "1000", "a whole number from 0 to"),
+    Mistake({"client": "yes"}, ".client", '"yes"', "true or false"),
     Mistake({"max_age_s": 0}, ".max_age_s", "0", "a whole number from 1 to"),
     Mistake({"max_age_s": "1d"}, ".max_age_s", '"1d"', "a whole number from 1 to"),
     # prerequisites

@@ -81,6 +81,7 @@ WHOLE: dict[str, Any] = {
             "salt": "new-checkout",
             "hash": "murmur3-v1",
             "max_age_s": 600,
+            "client": True,
         },
     },
 }
@@ -151,6 +152,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "an empty salt": flag(salt=""),
     "max_age_s as text": flag(max_age_s="1h"),
     "max_age_s of 0": flag(max_age_s=0),
+    "client as text": flag(client="yes"),
     "version as a list": flag(version=[1]),
     "prerequisites as an object": flag(prerequisites={"p": "on"}),
     "a prerequisite without variants": flag(prerequisites=[{"flag": "p"}]),

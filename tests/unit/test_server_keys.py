@@ -13,6 +13,11 @@ from flagkit.server.config import ServerConfig
 from flagkit.server.keys import Keys, keys_for
 
 SECRET = "correct-horse-battery"
+#: What browsers never send, and what would let everybody in.
+NO_ORIGINS = (
+    *("*", "null", "", "shop.example.com", "https://", "https://shop.example.com/", "https://Shop.example.com"),
+    *("https://*.example.com", "https://shop.example.com:443", "http://shop.example.com:80", "https://a b", 7),
+)
 
 
 def config(tmp_path: Path, **settings: object) -> ServerConfig:
@@ -26,6 +31,23 @@ def test_a_host_that_others_can_reach_needs_keys_given_by_hand(tmp_path, host, k
         config(tmp_path, host=host, **keys)
     assert error.value.field == field
     assert host in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://shop.example.com", "http://localhost:3000", "http://[::1]:8080", "capacitor://localhost"]
+)
+def test_an_origin_is_what_a_browser_calls_a_page(tmp_path, origin):
+    assert config(tmp_path, origins=[origin]).origins == (origin,)
+
+
+def test_no_browser_key_is_generated(tmp_path):
+    settings = config(tmp_path)
+    keys = keys_for(settings)
+    generated = json.loads(settings.keys_path.read_text())
+    assert not any(keys.may_evaluate(f"Bearer {key}") for key in generated.values())
+    assert keys_for(config(tmp_path, browser_keys=("page",))).may("Bearer page") == ("evaluate",)
+    with pytest.raises(ConfigError, match="browser_keys"):
+        keys_for(config(tmp_path, browser_keys=(generated["read"],)))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
@@ -50,6 +72,14 @@ def test_loopback_needs_no_keys(tmp_path, host):
         ({"admin_keys": SECRET}, "admin_keys"),
         ({"admin_keys": ("two words",)}, "admin_keys"),
         ({"read_keys": (SECRET.encode(),)}, "read_keys"),
+        ({"browser_keys": SECRET}, "browser_keys"),
+        ({"browser_keys": (SECRET,), "read_keys": (SECRET,)}, "browser_keys"),
+        ({"browser_keys": (SECRET,), "write_keys": (SECRET,)}, "browser_keys"),
+        ({"browser_keys": (SECRET,), "admin_keys": ("a", SECRET)}, "browser_keys"),
+        ({"origins": "https://shop.example.com"}, "origins"),
+        *(({"origins": (origin,)}, "origins") for origin in NO_ORIGINS),
+        ({"browser_requests_per_s": 0}, "browser_requests_per_s"),
+        ({"browser_requests_per_s": True}, "browser_requests_per_s"),
     ],
 )
 def test_a_wrong_setting_is_named_and_a_key_is_not_shown(tmp_path, settings, field):
@@ -60,22 +90,26 @@ def test_a_wrong_setting_is_named_and_a_key_is_not_shown(tmp_path, settings, fie
 
 
 def test_no_key_is_in_the_text_of_a_config_or_of_keys(tmp_path):
-    settings = config(tmp_path, read_keys=(SECRET,), write_keys=(SECRET,), admin_keys=(SECRET,))
+    browser_key = f"{SECRET}-too"
+    keys = {"read_keys": (SECRET,), "write_keys": (SECRET,), "admin_keys": (SECRET,), "browser_keys": (browser_key,)}
+    settings = config(tmp_path, **keys)
     assert SECRET not in repr(settings)
     assert SECRET not in repr(keys_for(settings))
 
 
 def test_each_key_opens_its_own_door():
-    keys = Keys(["reader", "both"], ["writer", "both"], ["admin"])
-    asked = {key: f"Bearer {key}" for key in ("reader", "both", "writer", "admin", "stranger")}
-    assert [keys.may_read(header) for header in asked.values()] == [True, True, False, True, False]
-    assert [keys.may_write(header) for header in asked.values()] == [False, True, True, False, False]
-    assert [keys.may_change(header) for header in asked.values()] == [False, False, False, True, False]
+    keys = Keys(["reader", "both"], ["writer", "both"], ["admin"], ["page"])
+    asked = {key: f"Bearer {key}" for key in ("reader", "both", "writer", "admin", "page", "stranger")}
+    assert [keys.may_read(header) for header in asked.values()] == [True, True, False, True, False, False]
+    assert [keys.may_write(header) for header in asked.values()] == [False, True, True, False, False, False]
+    assert [keys.may_change(header) for header in asked.values()] == [False, False, False, True, False, False]
+    assert [keys.may_evaluate(header) for header in asked.values()] == [False, False, False, False, True, False]
     assert {key: keys.may(header) for key, header in asked.items()} == {
         "reader": ("read",),
         "both": ("read", "write"),
         "writer": ("write",),
         "admin": ("read", "change"),
+        "page": ("evaluate",),
         "stranger": (),
     }
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import responses
 from loopback import Call, refusing, serving
+from otlp_receiver import Record, receiving
 
 from flagkit.errors import ConfigError
 from flagkit.events import Batch, Delivered, Rejected, Retry, TooLarge, encode_metric
-from flagkit.sinks import Http, Log, Memory, Sink
+from flagkit.sinks import Http, Log, Memory, Otlp, Sink
 
 KEY = "sk-write-0123456789"
 URL = "https://flags.example.com"
@@ -76,7 +77,22 @@ def memory_stage(_: pytest.LogCaptureFixture) -> Iterator[tuple[Sink, Callable[[
     yield sink, lambda: sink.events
 
 
-@pytest.fixture(params=[http_stage, log_stage, memory_stage], ids=["http", "log", "memory"])
+@contextmanager
+def otlp_stage(_: pytest.LogCaptureFixture) -> Iterator[tuple[Sink, Callable[[], list[Any]]]]:
+    with receiving() as receiver:
+        sink = Otlp(receiver.url, headers={"api-key": KEY})
+        yield sink, lambda: [as_tracked(record) for record in receiver.records]
+        sink.close()
+
+
+def as_tracked(record: Record) -> dict[str, Any]:
+    """A metric event as it was before it became a log record."""
+    start = "flagkit.metric.properties."
+    properties = {name.removeprefix(start): v for name, v in record.attributes.items() if name.startswith(start)}
+    return {"name": record.attributes["flagkit.metric.name"], "properties": properties}
+
+
+@pytest.fixture(params=[http_stage, log_stage, memory_stage, otlp_stage], ids=["http", "log", "memory", "otlp"])
 def stage(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture):
     with request.param(caplog) as ready:
         yield ready

@@ -19,6 +19,8 @@ _EXTRAS: Final = {
     "server": ("starlette", "uvicorn"),
     "regex": ("re2",),
     "redis": ("redis",),
+    "openfeature": ("openfeature",),
+    "otel": ("opentelemetry",),
 }
 _PROXIES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _AUTHORITIES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")

@@ -1,0 +1,293 @@
+"""Guards through the public verbs: what is rolled back, how soon, what never is, and what ends a trip."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flagkit import Context, Reason, scope
+from flagkit.core.policy import GuardPolicy
+from tests.production.guarded import HALF, Site
+
+
+def test_a_candidate_that_fails_more_often_is_rolled_back_from_the_next_call_on() -> None:
+    site = Site()
+    site.failing = {"on": 0.12, "off": 0.01}
+    candidates = site.calls(20_000, lambda: site.tripped)
+    assert candidates < 600
+    assert site.calls(200) == 0
+    decision = site.client.peek("f", "user-1")
+    assert (decision.variant, decision.analysable) == ("off", decision.reason is Reason.SPLIT)
+    (guard,) = site.status.guards
+    assert (guard.flag, guard.candidate, guard.state) == ("f", "on", "tripped")
+    assert site.client.status.trips == {"f": f"on: {guard.why}"}
+
+
+def test_the_collector_is_told_once_with_the_evidence() -> None:
+    site = Site()
+    site.failing = {"on": 0.12}
+    site.calls(20_000, lambda: site.tripped)
+    site.calls(100)
+    (trip,) = site.trips
+    assert (trip["feature_flag.key"], trip["candidate"], trip["control"]) == ("f", "on", "off")
+    assert (trip["kind"], trip["revision"], trip["rolled_back"]) == ("errors", 0, True)
+    assert trip["failures"][1] > trip["failures"][0]
+    assert max(value / limit for value, limit in zip(trip["evidence"], trip["limits"], strict=True)) >= 1
+
+
+def test_a_slower_candidate_is_rolled_back_too() -> None:
+    site = Site()
+    site.taking = {"on": 0.02, "off": 0.01}
+    assert site.calls(20_000, lambda: site.tripped) < 600
+    assert site.trips[0]["kind"] == "latency"
+
+
+def test_latency_is_left_alone_where_the_policy_says_so() -> None:
+    site = Site({"guard": {"latency_tolerance": None}})
+    site.taking = {"on": 0.05, "off": 0.01}
+    site.calls(3000)
+    assert not site.tripped
+
+
+def test_a_healthy_candidate_is_not() -> None:
+    site = Site()
+    site.failing = {"on": 0.02, "off": 0.02}
+    site.calls(10_000)
+    assert not site.tripped
+    assert site.status.guards[0].state == "judging"
+
+
+def test_a_gross_failure_opens_the_breaker_which_closes_again_after_clean_probes() -> None:
+    site = Site()
+    site.calls(200)
+    site.failing = {"on": 1.0}
+    assert site.calls(100, lambda: site.tripped) == 5
+    assert site.status.guards[0].state == "open"
+    assert site.calls(50) == 0
+    site.failing = {}
+    site.tick(40)
+    assert site.status.guards[0].state == "half_open"
+    assert site.calls(200, lambda: not site.tripped) == 8
+    assert site.status.trips == {}
+    assert site.calls(100) > 30
+
+
+def test_it_opens_again_for_longer_and_in_the_end_for_good() -> None:
+    site = Site()
+    site.calls(200)
+    site.failing = {"on": 1.0}
+    site.calls(100, lambda: site.tripped)
+    for wait_s in (40, 75, 150):
+        site.tick(wait_s)
+        assert site.status.guards[0].state == "half_open"
+        assert site.calls(100) == 2
+    site.tick(10_000)
+    assert site.status.guards[0].state == "tripped"
+    assert site.calls(100) == 0
+
+
+def test_while_it_is_half_open_one_call_at_a_time_tries() -> None:
+    site = Site()
+    site.calls(200)
+    site.failing = {"on": 1.0}
+    site.calls(100, lambda: site.tripped)
+    site.failing = {}
+    site.tick(40)
+    on = next(f"user-{n}" for n in range(100) if site.client.peek("f", f"user-{n}").reason is Reason.GUARD)
+    with site.client.gate("f", on) as first, site.client.gate("f", on) as second:
+        assert (first.variant, second.variant) == ("on", "off")
+    with site.client.gate("f", on) as third:
+        assert third.variant == "on"
+
+
+def test_an_outage_of_both_is_not_the_candidate_s() -> None:
+    site = Site()
+    site.failing = {"on": 0.0, "off": 0.0}
+    site.calls(400)
+    site.failing = {"on": 1.0, "off": 1.0}
+    site.calls(400)
+    site.failing = {}
+    site.tick(60)
+    site.calls(300)
+    assert not [trip for trip in site.trips if trip["kind"] != "breaker"]
+    assert site.status.trips == {}
+
+
+def test_an_alert_says_so_and_goes_on() -> None:
+    site = Site({"guard": {"action": "alert"}})
+    site.failing = {"on": 0.12}
+    site.calls(3000)
+    assert [trip["rolled_back"] for trip in site.trips if trip["kind"] == "errors"] == [False]
+    assert site.status.trips == {}
+    assert site.calls(100) > 30
+
+
+def test_a_higher_revision_is_a_new_try_and_nothing_else_clears_a_trip() -> None:
+    site = Site({"guard": {"revision": 3}})
+    site.failing = {"on": 0.12}
+    site.calls(20_000, lambda: site.tripped)
+    for edit in (
+        {"owner": "search"},
+        {"rules": [{**HALF["rules"][0], "rollout": {"percent": 90}}]},
+        {"guard": {"revision": 3, "alpha": 0.1}},
+        {"guard": {"revision": 2}},
+    ):
+        site.edit(**edit)
+        assert site.calls(100) == 0, edit
+    site.failing = {}
+    site.edit(guard={"revision": 4})
+    assert site.calls(100) > 50
+    (guard,) = site.status.guards
+    assert (guard.revision, guard.state, sum(guard.calls) <= 100) == (4, guard.state, True)
+
+
+def test_a_policy_in_code_stands_in_for_the_definitions() -> None:
+    site = Site({"guard": {"action": "alert"}}, policy=GuardPolicy())
+    site.failing = {"on": 0.12}
+    site.calls(20_000, lambda: site.tripped)
+    assert site.calls(100) == 0
+    site.edit(guard={"revision": 1})
+    assert site.calls(100) > 20
+
+
+def test_each_candidate_is_on_trial_by_itself() -> None:
+    split = [{"variant": name, "weight": 1} for name in ("off", "b", "c")]
+    site = Site({"variants": {"off": 0, "b": 1, "c": 2}, "off": "off", "rules": [{"name": "s", "split": split}]})
+    site.failing = {"b": 0.12, "c": 0.01, "off": 0.01}
+    site.calls(20_000, lambda: site.tripped)
+    site.served.clear()
+    site.calls(300)
+    assert set(site.served) == {"off", "c"}
+    assert {guard.candidate: guard.state for guard in site.status.guards}["b"] == "tripped"
+    assert list(site.client.status.trips) == ["f"]
+
+
+def test_the_control_may_be_another_variant_than_off() -> None:
+    split = [{"variant": name, "weight": 1} for name in ("a", "b")]
+    site = Site(
+        {
+            "variants": {"none": 0, "a": 1, "b": 2},
+            "off": "none",
+            "rules": [{"name": "s", "split": split}],
+            "guard": {"control": "a"},
+        }
+    )
+    site.failing = {"b": 0.12}
+    site.calls(20_000, lambda: site.tripped)
+    site.served.clear()
+    site.calls(100)
+    assert set(site.served) == {"a"}
+
+
+def test_calls_that_are_forced_targeted_or_synthetic_speak_for_nobody() -> None:
+    site = Site({"targets": {"on": ["dev"]}})
+    site.failing = {"on": 1.0}
+    for _ in range(50):
+        site.call("dev")
+        site.call(Context("user-1", synthetic=True))
+        with site.client.override({"f": True}):
+            site.call("user-2")
+    assert not site.tripped
+    assert all(guard.calls == (0, 0) for guard in site.status.guards)
+
+
+def test_a_failure_that_a_metric_event_reports_counts_against_its_unit() -> None:
+    site = Site({"guard": {"metrics": ["refund"]}})
+    for number in range(6000):
+        unit = f"user-{number}"
+        if site.call(unit) == "on" and number % 4 == 0:
+            site.client.track("refund", unit)
+        if site.tripped:
+            break
+    assert site.trips[0]["kind"] == "errors"
+
+
+def test_a_rollout_by_organization_counts_organizations() -> None:
+    site = Site({"rules": [{"name": "orgs", "rollout": {"percent": 50, "by": "org"}, "serve": "on"}]})
+    for number in range(400):
+        site.call({"unit": f"user-{number}", "org": f"org-{number % 4}"})
+    (guard,) = site.client._guards.guards.values()
+    site.tick()
+    counted = sum(cell & 31 for cell in guard.trials["on"].counting.clocks[0].table)
+    assert counted == 4 * 31
+
+
+def test_a_pinned_answer_gives_way_to_a_trip() -> None:
+    site = Site()
+    on = next(f"user-{n}" for n in range(100) if site.client.peek("f", f"user-{n}").variant == "on")
+    with scope(on):
+        assert site.client.enabled("f")
+        site.failing = {"on": 0.12}
+        site.calls(20_000, lambda: site.tripped)
+        assert not site.client.enabled("f")
+
+
+def test_a_trip_of_a_parent_holds_for_its_children() -> None:
+    site = Site()
+    site.source.document["flags"]["child"] = {"default": "on", "prerequisites": [{"flag": "f", "variants": ["on"]}]}
+    site.client._feed.poller.poll()
+    on = next(f"user-{n}" for n in range(100) if site.client.peek("child", f"user-{n}").variant == "on")
+    site.failing = {"on": 0.12}
+    site.calls(20_000, lambda: site.tripped)
+    assert site.client.peek("child", on).reason is Reason.PREREQUISITE_FAILED
+
+
+def test_a_call_that_hangs_counts_as_failed_and_slow_without_another_call() -> None:
+    site = Site({"guard": {"deadline_s": 5}})
+    site.calls(200)
+    hanging: list[Any] = []
+    for number in range(40):
+        gate = site.client.gate("f", f"new-{number}")
+        gate.__enter__()
+        if gate.on:
+            hanging.append(gate)
+        else:
+            gate.__exit__(None, None, None)
+    site.tick(4)
+    assert not site.tripped
+    site.tick(2)
+    assert site.tripped
+    failures = site.status.guards[0].failures
+    for gate in hanging:
+        gate.__exit__(None, None, None)
+    assert site.status.guards[0].failures == failures, "what ends after all is not counted again"
+
+
+def test_without_a_control_the_rate_that_is_borne_is_the_measure() -> None:
+    site = Site({"rules": [{"name": "all", "rollout": {"percent": 100}, "serve": "on"}], "guard": {"slo": 0.02}})
+    site.failing = {"on": 0.01}
+    site.calls(3000)
+    assert not site.tripped
+    site.failing = {"on": 0.1}
+    assert site.calls(4000, lambda: site.tripped) < 600
+    assert site.trips[0]["kind"] == "slo"
+
+
+def test_without_a_control_and_a_rate_it_says_that_it_is_blind() -> None:
+    site = Site({"rules": [{"name": "all", "rollout": {"percent": 100}, "serve": "on"}]})
+    site.failing = {"on": 0.1}
+    site.calls(3000)
+    assert site.status.guards[0].state == "blind"
+
+
+@pytest.mark.parametrize("guard", [{"alpha": 0}, {"action": "panic"}, {"control": "none"}])
+def test_a_bad_policy_leaves_the_flag_served_without_a_guard_and_is_said(guard: dict[str, Any]) -> None:
+    site = Site({"guard": guard})
+    site.failing = {"on": 1.0}
+    assert site.calls(100) > 30
+    assert not site.tripped
+    (problem,) = site.client.status.problems
+    assert "served without a guard" in problem.message
+
+
+def test_calls_failures_and_latency_of_each_variant_are_in_the_status() -> None:
+    site = Site({"guard": {"alpha": 1e-9}})
+    site.failing = {"on": 0.1}
+    site.calls(1000)
+    on, off = sorted(site.status.variants, key=lambda variant: variant.variant == "off")
+    assert (on.variant, off.variant, on.calls + off.calls) == ("on", "off", 1000)
+    assert on.errors == {"Failed": on.failures}
+    assert on.failures > 20
+    assert off.failures == 0
+    assert on.p50_s == pytest.approx(0.01, rel=0.1)
