@@ -182,8 +182,8 @@ class DefinitionsFile:
         flags = document["flags"]
         for key, served in self._served.definitions.flags.items() if self._served is not None else ():
             guard = flags[key].get("guard") if served.tripped and key in flags else None
-            same = isinstance(guard, dict) and served.guard is not None
-            if same and guard.get("revision", 0) <= served.guard.revision:
+            revision = -1 if served.guard is None else served.guard.revision
+            if isinstance(guard, dict) and guard.get("revision", 0) <= revision:
                 flags[key] = {**flags[key], "guard": _tripped(guard, served.tripped)}
         return document
 
