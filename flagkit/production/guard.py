@@ -101,9 +101,9 @@ class Guard:
         self._at(candidate, self._pack)
         return self._packed.pop(candidate, b"")
 
-    def hear(self, candidate: str, windows: tuple[int, int]) -> None:
-        """The fleet's judge is in these windows."""
-        self._at(candidate, lambda trial: trial.hear(windows))
+    def hear(self, candidate: str, windows: tuple[int, int], pace: tuple[float, float] | None) -> None:
+        """The fleet's judge is in these windows, and knows how long calls of the control take."""
+        self._at(candidate, lambda trial: trial.hear(windows, pace))
 
     def renew(self) -> None:
         """Begin anew, because calls are counted in another way from here on."""

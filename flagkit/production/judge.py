@@ -22,9 +22,14 @@ _MAX_WHY: Final = 200
 
 
 class Said(NamedTuple):
-    """A word, read. why: of a verdict; None without one. kind: ``errors`` or ``latency``. evidence: plain numbers."""
+    """A word, read.
+
+    windows, pace: for ``Tally.windows``. why: of a verdict; None without one. kind: ``errors`` or ``latency``.
+    evidence: plain numbers.
+    """
 
     windows: tuple[int, int]
+    pace: tuple[float, float] | None = None
     why: str | None = None
     kind: str = ""
     evidence: Mapping[str, Any] = {}
@@ -44,6 +49,7 @@ class Sitting:
 
     def __init__(self, policy: str, state: bytes | None = None) -> None:
         self._pool = Pool(**_settings(policy))
+        self._pace: tuple[float, float] | None = None
         if state:
             with suppress(ValueError):
                 self._pool.load(state)
@@ -51,7 +57,8 @@ class Sitting:
     def take(self, counts: Counts) -> None:
         """Take in counts; those that cannot be read are left out. Raises: nothing."""
         with suppress(ValueError):
-            self._pool.take(counts.process, counts.sequence, counts.counted, counts.received_s)
+            reply = self._pool.take(counts.process, counts.sequence, counts.counted, counts.received_s)
+            self._pace = reply.pace
 
     def settle(self) -> None:
         """Rules or shares have changed."""
@@ -62,8 +69,8 @@ class Sitting:
         """What is to be known now."""
         evidence, verdict = self._pool.evidence(), self._pool.verdict
         if verdict is None:
-            return Said(evidence.windows, evidence=as_numbers(evidence))
-        return Said(evidence.windows, words(verdict.kind, evidence), verdict.kind, as_numbers(evidence))
+            return Said(evidence.windows, self._pace, evidence=as_numbers(evidence))
+        return Said(evidence.windows, self._pace, words(verdict.kind, evidence), verdict.kind, as_numbers(evidence))
 
     def state(self) -> bytes:
         """For who judges next."""
@@ -72,7 +79,7 @@ class Sitting:
 
 def word_of(said: Said) -> str:
     """As it is told: for ``read_word``."""
-    word: dict[str, Any] = {"windows": list(said.windows), "evidence": said.evidence}
+    word: dict[str, Any] = {"windows": list(said.windows), "pace": said.pace, "evidence": said.evidence}
     if said.why is not None:
         word |= {"kind": said.kind, "why": said.why}
     return json.dumps(word, separators=(",", ":"))
@@ -93,10 +100,13 @@ def read_word(word: str) -> Said | None:
         said = json.loads(word)
         long, short = (int(window) for window in said["windows"])
         why = said.get("why")
-        evidence = dict(said["evidence"])
+        evidence, pace = dict(said["evidence"]), said.get("pace")
+        if pace is not None:
+            p90, p99 = (float(seconds) for seconds in pace)
+            pace = (p90, p99) if 0 < p90 <= p99 else None
         if why is None:
-            return Said((long, short), evidence=evidence)
-        return Said((long, short), str(why)[:_MAX_WHY], str(said["kind"]), evidence)
+            return Said((long, short), pace, evidence=evidence)
+        return Said((long, short), pace, str(why)[:_MAX_WHY], str(said["kind"]), evidence)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 

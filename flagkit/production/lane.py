@@ -103,7 +103,7 @@ class Lane:
         return judged
 
     def _hear(self, place: Place, guard: Guard, said: Said) -> None:
-        guard.hear(place.candidate, said.windows)
+        guard.hear(place.candidate, said.windows, said.pace)
         if said.why is None:
             return
         notice = self._guards.notice_of(guard, place.candidate)._replace(kind=said.kind, why=said.why)

@@ -181,11 +181,11 @@ class Trial:
         counting = self.counting
         return counting.drain() if isinstance(counting, Tally) else b""
 
-    def hear(self, windows: tuple[int, int]) -> None:
-        """The fleet's judge is in these windows."""
+    def hear(self, windows: tuple[int, int], pace: tuple[float, float] | None) -> None:
+        """See ``Tally.windows``."""
         counting = self.counting
         if isinstance(counting, Tally):
-            counting.windows(windows)
+            counting.windows(windows, pace)
 
     # -- for any thread
 

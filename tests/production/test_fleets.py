@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +15,8 @@ from typing import Any
 import pytest
 from fleets import Process
 
+from flagkit import Client, Config, sources
+from flagkit import fleets as shared
 from tests.e2e.processes import KEY, Service
 from tests.unit.redises import needs_redis, redis_server
 
@@ -115,3 +120,63 @@ def test_a_service_without_the_lane_leaves_each_process_to_itself(tmp_path: Path
         server.shutdown()
         server.server_close()
     assert "fails more often" in report["trips"]["f"]
+
+
+@needs_redis
+def test_while_redis_is_down_hung_or_flushed_the_breaker_works_nobody_waits_and_verdicts_resume(tmp_path: Path) -> None:
+    chance = random.Random(3)
+
+    def call(client: Client, failing: float, base: float = 0.01) -> None:
+        try:
+            with client.gate("f", f"user-{chance.randrange(10**9)}") as gate:
+                if chance.random() < (failing if gate.on else base):
+                    raise ValueError
+        except ValueError:
+            pass
+
+    def made(url: str, revision: int) -> Client:
+        flags = {"f": {**HALF, "guard": {"revision": revision}}}
+        document = {"schema": 1, "environment": "test", "flags": flags}
+        return Client(source=sources.Static(document), fleet=shared.Redis(url), config=Config(processes=1))
+
+    with redis_server() as server:
+        for revision, trouble in enumerate(("hung", "down", "flushed")):
+            with made(server.url, revision) as client:
+                call(client, 0.0)
+                pid = server._process.pid if server._process is not None else 0
+                if trouble == "hung":
+                    os.kill(pid, signal.SIGSTOP)
+                elif trouble == "down":
+                    server.stop()
+                longest_s = 0.0
+                for _ in range(600):
+                    began_s = time.monotonic()
+                    call(client, 0.0)
+                    longest_s = max(longest_s, time.monotonic() - began_s)
+                assert longest_s < 0.5
+                if trouble != "flushed":
+                    for _ in range(100):
+                        call(client, 1.0)
+                    assert "breaker" in client.status.trips["f"]
+                else:
+                    resumes(client, call, server.port)
+            if trouble == "hung":
+                os.kill(pid, signal.SIGCONT)
+            elif trouble == "down":
+                server.start()
+
+
+def resumes(client: Client, call: Any, port: int) -> None:
+    """Redis is flushed in the middle of it; a verdict comes all the same."""
+    redis = pytest.importorskip("redis")
+    stop_s, flushed = time.monotonic() + 25, False
+    while not client.status.trips:
+        assert time.monotonic() < stop_s, client.status
+        for _ in range(40):
+            call(client, 0.12)
+        time.sleep(0.05)
+        if not flushed and time.monotonic() > stop_s - 24.6:
+            redis.Redis(port=port).flushall()
+            flushed = True
+    assert flushed
+    assert "fails more often" in client.status.trips["f"]
