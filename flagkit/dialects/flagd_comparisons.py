@@ -79,7 +79,7 @@ def contained_in(write: Expressions, arguments: list[Any]) -> str:
     if isinstance(haystack, list) and is_constant(haystack):
         texts = write.constant(frozenset(item for item in haystack if isinstance(item, str)))
         return f"({x} in {texts} if type({x} := {value}) is str else {slowly.format(x, place)})"
-    if isinstance(needle, str):
+    if isinstance(needle, str) and needle:
         return f"({value} in {x} if type({x} := {place}) is str else {slowly.format(value, x)})"
     return slowly.format(value, place)
 

@@ -69,26 +69,7 @@ class _Writer:
 
     def function(self) -> Decide:
         self._body()
-        write = self.write
-        invalid = write.constant(self.answers.fail(ErrorCode.INVALID_CONTEXT))
-        head = [
-            "if type(c) is dict:",
-            f"  key = encode(c[unit]); get = c.get\n    if not key or len(key) > longest: return {invalid}",
-            "else:",
-            f"  key = c._key; get = c.attributes.get\n    if key is False: return {invalid}",
-        ]
-        if write.asks_key:
-            head.append("if key is None: key = stand_in(get)")
-        if write.functions:
-            head.append(f"steps = [{_STEPS}]" if write.iterates else "steps = None")
-        elif write.iterates:
-            head.append(f"steps = [{_STEPS}]")
-        names = ", ".join(f"k{index}" for index in range(len(write.constants)))
-        body = "\n  ".join(head + self.lines)
-        beside = "".join(f" {source}\n" for source in write.functions)
-        source = f"def make({names}):\n{beside} def decide(c, forced, parents):\n  {body}\n return decide"
-        decide: Decide = _maker(source)(*write.constants)
-        return decide
+        return assembled(self.write, self.lines, self.answers.fail(ErrorCode.INVALID_CONTEXT))
 
     def _body(self) -> None:
         flag = self.flag
@@ -216,6 +197,27 @@ def _settling(made: Mapping[str, Decision], default: Decision, general: Decision
         return general if name is None else made.get(name, general)
 
     return settled
+
+
+def assembled(write: Expressions, lines: list[str], invalid: Any) -> Decide:
+    """The function of ``lines``, written by ``write``; of an invalid context it returns ``invalid``."""
+    given = write.constant(invalid)
+    head = [
+        "if type(c) is dict:",
+        f"  key = encode(c[unit]); get = c.get\n    if not key or len(key) > longest: return {given}",
+        "else:",
+        f"  key = c._key; get = c.attributes.get\n    if key is False: return {given}",
+    ]
+    if write.asks_key:
+        head.append("if key is None: key = stand_in(get)")
+    if write.iterates or write.functions:
+        head.append(f"steps = [{_STEPS}]" if write.iterates else "steps = None")
+    names = ", ".join(f"k{index}" for index in range(len(write.constants)))
+    body = "\n  ".join(head + lines)
+    beside = "".join(f" {source}\n" for source in write.functions)
+    source = f"def make({names}):\n{beside} def decide(c, forced, parents):\n  {body}\n return decide"
+    decide: Decide = _maker(source)(*write.constants)
+    return decide
 
 
 # -- what the functions call -----------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def within(needle: Any, haystack: Any) -> bool:
     """``in``: an item of a list, a part of a text."""
     haystack = plain(haystack)
     if isinstance(haystack, str):
-        return text(needle) in haystack
+        return haystack != "" and text(needle) in haystack
     return isinstance(haystack, list) and any(strict(needle, item) for item in haystack)
 
 
