@@ -20,7 +20,7 @@ from flagkit.dialects.fields import At, Faults, path_text, unknown_fields
 from flagkit.dialects.flagd_evaluators import Evaluators
 from flagkit.dialects.flagd_flags import Surroundings, disabled, key_problem, read_flag, version_in
 from flagkit.dialects.flagd_fractional import V2, Hashing
-from flagkit.dialects.flagd_rules import MAX_DEPTH, is_deeper
+from flagkit.dialects.flagd_rules import check_depth
 from flagkit.errors import DefinitionsError, Problem
 
 _GUARDED_FROM: Final = 10  # flags, from which on most of them vanishing at once is taken for an accident
@@ -143,8 +143,7 @@ class Reading:
             faults.add(at, flaw)
         if name in self.texts:
             faults.add(at, "the evaluator stands twice")
-        if is_deeper(entry.value, MAX_DEPTH):
-            faults.add(at, f"nested too deeply; expected at most {MAX_DEPTH} levels")
+        check_depth(entry.value, at, faults)
         self.texts[name] = entry.text
         if faults.found:
             self.problems += faults.problems(None)

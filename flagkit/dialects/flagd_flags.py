@@ -21,7 +21,8 @@ from flagkit.dialects.fields import (
 from flagkit.dialects.flagd_compile import Flag, logic_of, variant_named
 from flagkit.dialects.flagd_evaluators import Evaluators
 from flagkit.dialects.flagd_fractional import Hashing
-from flagkit.dialects.flagd_rules import MAX_DEPTH, check_rule, is_deeper, named_variants, operation
+from flagkit.dialects.flagd_rules import MAX_DEPTH, check_rule, named_variants, operation
+from flagkit.dialects.flagd_rules import check_depth as check_rule_depth
 from flagkit.errors import Problem
 
 _FLAG: Final = frozenset(
@@ -136,8 +137,7 @@ def _targeting(value: object, at: At, faults: Faults, evaluators: Evaluators) ->
     if not isinstance(value, dict) or operation(value) is None:
         faults.expected(at, value if not isinstance(value, dict) else list(value), "an object of one operation")
         return None
-    if is_deeper(value, MAX_DEPTH):
-        faults.add(at, f"nested too deeply; expected at most {MAX_DEPTH} levels")
+    if not check_rule_depth(value, at, faults):
         return None
     measure = evaluators.measure(value)
     if measure.size > _MAX_SIZE or measure.depth > MAX_DEPTH:

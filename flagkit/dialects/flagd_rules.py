@@ -38,50 +38,44 @@ def is_constant(node: Any) -> bool:
     return not isinstance(node, dict) or len(node) != 1
 
 
-def is_deeper(node: Any, room: int) -> bool:
-    """Whether it nests more than ``room`` levels of lists and objects."""
+def check_depth(node: Any, at: At, faults: Faults) -> bool:
+    """Whether a rule is flat enough to be walked; noted when not."""
+    deep = _is_deeper(node, MAX_DEPTH)
+    if deep:
+        faults.add(at, f"nested too deeply; expected at most {MAX_DEPTH} levels")
+    return not deep
+
+
+def _is_deeper(node: Any, room: int) -> bool:
     if not isinstance(node, (dict, list)):
         return False
-    return room == 0 or any(is_deeper(item, room - 1) for item in (node.values() if isinstance(node, dict) else node))
+    return room == 0 or any(_is_deeper(item, room - 1) for item in (node.values() if isinstance(node, dict) else node))
 
 
 def check_rule(node: Any, at: At, faults: Faults) -> None:
-    """Note unknown operations, and a rule that is too deep or too large."""
-    check = _Check(faults)
-    check.node(node, at, MAX_DEPTH)
-    if check.left < 0:
+    """Note unknown operations, and a rule that is too large. Its depth has been checked."""
+    if _check(node, at, faults, MAX_NODES) < 0:
         faults.add(at, f"a rule of more than {MAX_NODES:,} operations and arguments")
-    if check.too_deep:
-        faults.add(at, f"nested too deeply; expected at most {MAX_DEPTH} levels")
 
 
-class _Check:
-    """``left``: how many nodes may still come."""
-
-    def __init__(self, faults: Faults) -> None:
-        self.faults = faults
-        self.left = MAX_NODES
-        self.too_deep = False
-
-    def node(self, node: Any, at: At, room: int) -> None:
-        self.left -= 1
-        self.too_deep |= room <= 0
-        if self.left < 0 or self.too_deep:
-            return
-        if isinstance(node, list):
-            for index, item in enumerate(() if _is_flat(node) else node):
-                self.node(item, (at, index), room - 1)
-            return
-        found = operation(node)
-        if found is None:
-            return
-        name, arguments = found
-        if name == _REF:
-            self.faults.add(at, f"refers to {said(arguments)}; expected the name of one of the $evaluators")
-        elif name not in OPERATIONS:
-            self.faults.add((at, name), f"unknown operation; expected {one_of(OPERATIONS)}")
-        for index, argument in enumerate(arguments):
-            self.node(argument, ((at, name), index), room - 2)
+def _check(node: Any, at: At, faults: Faults, left: int) -> int:
+    """Check a node, of which there may be ``left`` more; return how many are left after it."""
+    left -= 1
+    if isinstance(node, list):
+        for index, item in enumerate(() if _is_flat(node) else node):
+            left = _check(item, (at, index), faults, left) if left >= 0 else left
+        return left
+    found = operation(node)
+    if found is None:
+        return left
+    name, arguments = found
+    if name == _REF:
+        faults.add(at, f"refers to {said(arguments)}; expected the name of one of the $evaluators")
+    elif name not in OPERATIONS:
+        faults.add((at, name), f"unknown operation; expected {one_of(OPERATIONS)}")
+    for index, argument in enumerate(arguments):
+        left = _check(argument, ((at, name), index), faults, left) if left >= 0 else left
+    return left
 
 
 def _is_flat(items: list[Any]) -> bool:

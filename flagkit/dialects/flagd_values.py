@@ -18,7 +18,7 @@ MAX_TEXT: Final = 1 << 16  # of a text made from others
 _EXACT: Final = 1 << 53
 _MAX_ID: Final = 1 << 64
 _MAX_DIGITS: Final = 4096
-_MAX_ITEMS: Final = 10_000  # of a list written out
+_MAX_ITEMS, _MAX_DEPTH = 10_000, 100  # of a list written out
 _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _RADIX: Final = re.compile(r"0(?:[xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)", re.ASCII)
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,15}", re.ASCII)
@@ -108,7 +108,7 @@ def text(value: Any) -> str:
         return value
     value = plain(value)
     if isinstance(value, list):
-        return _listed(value, [_MAX_ITEMS])
+        return _listed(value, [_MAX_ITEMS], _MAX_DEPTH)
     return _scalar(value)
 
 
@@ -129,13 +129,13 @@ def _scalar(value: Any) -> str:
     return _decimal(value) if isinstance(value, float) else _OBJECT
 
 
-def _listed(items: list[Any], left: list[int]) -> str:
+def _listed(items: list[Any], left: list[int], room: int) -> str:
     left[0] -= len(items)
-    if left[0] < 0:  # a list can contain itself, or the same one twice at every level
+    if left[0] < 0 or room == 0:  # a list can contain itself, or the same one twice at every level
         raise TooMuch("a list of too many items, written out")
     parts = []
     for item in map(plain, items):
-        parts.append("" if item is None else _listed(item, left) if isinstance(item, list) else _scalar(item))
+        parts.append("" if item is None else _listed(item, left, room - 1) if isinstance(item, list) else _scalar(item))
     return bounded_text(parts, ",")
 
 

@@ -1,4 +1,4 @@
-"""Random flagd definitions and contexts, the same for the same seed: what people write, and whatever JsonLogic allows."""
+"""Random flagd definitions and contexts, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ class Generator:
             "country": self.pick(("SE", "NO", "US", "FI" if self.careful else "")),
             "plan": self.pick(("free", "pro", "enterprise")),
             "email": f"user{number(50)}@{self.pick(('example.com', 'example.org', 'test.se'))}",
-            "user": {"name": self.pick(("anna", "bo", "cy")), "tier": self.pick(("gold", "silver", "tin" if self.careful else None))},
+            "user": {
+                "name": self.pick(("anna", "bo", "cy")),
+                "tier": self.pick(("gold", "silver", "tin" if self.careful else None)),
+            },
             "age": number(100),
             "score": number(400) / 4,
             "beta": self.chance(0.5),

@@ -16,7 +16,7 @@ VALUES: tuple[Any, ...] = (
     *("x1", "true", "null", [], [1], [1, 2], ["a"], ["a", "b"], [[1], "b"], "a,b", {}, "é"),
 )
 DATA = {
-    **{name: value for name, value in zip("abcdefghijklmnopqrstuvwxyz", VALUES, strict=False)},
+    **dict(zip("abcdefghijklmnopqrstuvwxyz", VALUES, strict=False)),
     "people": [{"name": "anna", "age": 30}, {"name": "bo", "age": 17}, {"name": "cy"}],
     "deep": {"er": {"est": 7, "list": [5, {"x": "y"}]}},
 }
