@@ -87,6 +87,8 @@ class Reading:
 
     def read(self, data: bytes) -> Parsed:
         known: Mapping[str, Any] = self.previous.entries.get(_FLAGS, {})
+        if not isinstance(next(iter(known.values()), None), Kept):  # none, or those of another dialect
+            known = {}
         flags: list[Entry] = []
         rules: dict[str, Any] = {}
         faults = Faults()
@@ -152,8 +154,8 @@ class Reading:
             rules[name] = entry.value
 
     def _flag(self, entry: Entry, around: Surroundings) -> None:
-        kept = entry.known
-        if isinstance(kept, Kept):
+        kept: Kept | None = entry.known
+        if kept is not None:
             if kept.used == self._used(around, frozenset(name for name, *_ in kept.used[2:])):
                 self._take(kept)
                 return
