@@ -5,24 +5,15 @@ A part of ``flagd_expressions``, which hands itself in.
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from flagkit.dialects.flagd_rules import is_constant
+from flagkit.dialects.flagd_writing import Writing
 
 COMPARED: Final = frozenset({"==", "!=", "===", "!==", "<", "<=", ">", ">="})
 
 
-class Expressions(Protocol):
-    """What writes the expressions that are compared; see ``flagd_expressions``."""
-
-    in_item: bool
-
-    def value(self, node: Any) -> str: ...
-    def constant(self, value: Any) -> str: ...
-    def name(self) -> str: ...
-
-
-def compared(write: Expressions, name: str, arguments: list[Any]) -> str:
+def compared(write: Writing, name: str, arguments: list[Any]) -> str:
     equality = name[0] in "=!"
     if len(arguments) < 2:
         # The other side is then undefined: equal to null, loosely, and in no order to anything.
@@ -40,7 +31,7 @@ def compared(write: Expressions, name: str, arguments: list[Any]) -> str:
     return f"({first} and {_ordered(write, name, x, high, [None, arguments[2]])})"
 
 
-def _equal(write: Expressions, one: Any, other: Any, *, strictly: bool) -> str:
+def _equal(write: Writing, one: Any, other: Any, *, strictly: bool) -> str:
     if is_constant(one) and not is_constant(other):
         one, other = other, one
     slowly = "strict" if strictly else "loose"
@@ -57,7 +48,7 @@ def _equal(write: Expressions, one: Any, other: Any, *, strictly: bool) -> str:
     return f"{slowly}({value}, {wanted})"
 
 
-def _ordered(write: Expressions, name: str, value: str, bound: str, arguments: list[Any]) -> str:
+def _ordered(write: Writing, name: str, value: str, bound: str, arguments: list[Any]) -> str:
     slowly = "precedes" if len(name) == 1 else "precedes_or_equals"
     if _is_number(arguments[1]):
         x = write.name()
@@ -69,7 +60,7 @@ def _ordered(write: Expressions, name: str, value: str, bound: str, arguments: l
     return f"(({x} := [{value}, {bound}]) and {slowly}({x}[1], {x}[0]))"
 
 
-def contained_in(write: Expressions, arguments: list[Any]) -> str:
+def contained_in(write: Writing, arguments: list[Any]) -> str:
     if len(arguments) < 2:
         return "False"
     needle, haystack = arguments[:2]

@@ -16,12 +16,15 @@ from flagkit.context import MAX_UNIT_BYTES, Context
 from flagkit.core.logic import Answers, Decide, Logic, Now
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.dialects import flagd_operations, flagd_values
-from flagkit.dialects.flagd_expressions import Expressions, Shares
+from flagkit.dialects.flagd_expressions import Expressions
 from flagkit.dialects.flagd_fractional import Hashing, digest, share, share_of
 from flagkit.dialects.flagd_rules import FRACTIONAL, is_constant, operation, steady
+from flagkit.dialects.flagd_shares import Shares, chosen, hash_of, split_key
+from flagkit.dialects.flagd_shares import shares as shares_in
 from flagkit.dialects.flagd_values import plain, text, truthy
 
 _STEPS: Final = 10_000  # of all iterations of one evaluation
+_SHARED: Final = 20_000  # characters of source, up to which its code is kept for other flags of the same shape
 _MAX_RULE: Final = 128  # characters of a rule's name
 _TARGETING_KEY: Final = "targetingKey"
 
@@ -110,26 +113,26 @@ class _Writer:
     def _if_placed(self, arguments: list[Any], at: str, indent: str) -> bool:
         """Write an ``if`` whose only condition is a share of units: both its branches are then comparable."""
         found = operation(arguments[0]) if 2 <= len(arguments) <= 3 else None
-        shares = self.write.shares(found[1]) if found is not None and found[0] == FRACTIONAL else None
+        shares = shares_in(self.write, found[1]) if found is not None and found[0] == FRACTIONAL else None
         branches = [*arguments[1:], None][:2]
         if shares is None or not all(map(is_constant, branches)):
             return False
         x = self.write.name()
-        chosen = self.write.chosen(shares, [str(truthy(value)) for value in shares.values], x)
+        picked = chosen(self.write, shares, [str(truthy(value)) for value in shares.values], x)
         self.lines.append(f"{indent}if ({x} := {shares.key}) is None:")
         self._end(branches[1], f"{at}[2].", f"{indent} ", placed=False)
-        self.lines.append(f"{indent}if {chosen}:")
+        self.lines.append(f"{indent}if {picked}:")
         self._end(branches[0], f"{at}[1].", f"{indent} ", placed=True)
         self._end(branches[1], f"{at}[2].", indent, placed=True)
         return True
 
     def _fractional(self, arguments: list[Any], at: str, indent: str) -> None:
         write, x = self.write, self.write.name()
-        shares = write.shares(arguments)
+        shares = shares_in(write, arguments)
         if shares is not None:
             self._share(shares, at, indent)
             return
-        key, entries = write.split_key(arguments)
+        key, entries = split_key(arguments)
         literal = all(isinstance(entry, list) and 0 < len(entry) <= 2 for entry in entries)
         if not literal or not all(is_constant(entry[0]) for entry in entries):
             self.lines.append(f"{indent}return {self._settle()}({write.value({FRACTIONAL: arguments})})")
@@ -140,7 +143,7 @@ class _Writer:
         made = write.constant([self.decision(entry[0], f"{at}.", placed=placed) for entry in entries])
         none = self.decision(None, at, placed=False)
         self.lines += [
-            f"{indent}{x} = {write.hash_of(key)}",
+            f"{indent}{x} = {hash_of(write, key)}",
             f"{indent}if {x} is not None: {x} = share_of({x}, {write.listed(weights)})",
             f"{indent}return {write.constant(none)} if {x} is None else {made}[{x}]",
         ]
@@ -152,7 +155,7 @@ class _Writer:
         self.lines += [
             f"{indent}{x} = {shares.key}",
             f"{indent}if {x} is None: return {self.write.constant(none)}",
-            f"{indent}return {self.write.chosen(shares, made, x)}",
+            f"{indent}return {chosen(self.write, shares, made, x)}",
         ]
 
     def _return(self, decision: Decision, indent: str) -> None:
@@ -202,12 +205,12 @@ def _settling(made: Mapping[str, Decision], default: Decision, general: Decision
 def assembled(write: Expressions, lines: list[str], invalid: Any) -> Decide:
     """The function of ``lines``, written by ``write``; of an invalid context it returns ``invalid``."""
     given = write.constant(invalid)
-    head = [
-        "if type(c) is dict:",
-        f"  key = encode(c[unit]); get = c.get\n    if not key or len(key) > longest: return {given}",
-        "else:",
-        f"  key = c._key; get = c.attributes.get\n    if key is False: return {given}",
-    ]
+    of_dict = ["key = encode(c[unit])", f"if not key or len(key) > longest: return {given}"]
+    of_context = ["key = c._key", f"if key is False: return {given}"]
+    if write.asks_key or write.asks_attributes:
+        of_dict.append("get = c.get")
+        of_context.append("get = c.attributes.get")
+    head = ["if type(c) is dict:", *_indented(of_dict), "else:", *_indented(of_context)]
     if write.asks_key:
         head.append("if key is None: key = stand_in(get)")
     if write.iterates or write.functions:
@@ -216,8 +219,13 @@ def assembled(write: Expressions, lines: list[str], invalid: Any) -> Decide:
     body = "\n  ".join(head + lines)
     beside = "".join(f" {source}\n" for source in write.functions)
     source = f"def make({names}):\n{beside} def decide(c, forced, parents):\n  {body}\n return decide"
-    decide: Decide = _maker(source)(*write.constants)
+    maker = _maker if len(source) <= _SHARED else _maker.__wrapped__
+    decide: Decide = maker(source)(*write.constants)
     return decide
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [" " + line for line in lines]
 
 
 # -- what the functions call -----------------------------------------------------------------------------------------
@@ -225,8 +233,7 @@ def assembled(write: Expressions, lines: list[str], invalid: Any) -> Decide:
 
 def stand_in(get: Callable[[str], Any]) -> bytes | None:
     """The targeting key's UTF-8, of a context that has it among its attributes only; None without a usable one."""
-    value = plain(get(_TARGETING_KEY))
-    return value.encode() or None if isinstance(value, str) else None
+    return Context(plain(get(_TARGETING_KEY)))._key or None
 
 
 def about(flag_key: str, now_ms: Now) -> dict[str, Any]:

@@ -9,68 +9,39 @@ Called by flagd_compile, which writes the function around it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from flagkit.core.logic import Now
-from flagkit.dialects import flagd_comparisons
-from flagkit.dialects.flagd_fractional import Hashing, limits_of
+from flagkit.dialects import flagd_comparisons, flagd_shares
+from flagkit.dialects.flagd_fractional import Hashing
 from flagkit.dialects.flagd_operations import sem_ver_test
 from flagkit.dialects.flagd_rules import FRACTIONAL, is_constant, operation
 from flagkit.dialects.flagd_values import joined, truthy
+from flagkit.dialects.flagd_writing import Writing
 
 _DEEP: Final = 10  # operations in one expression; what is below becomes a function
 _LONG: Final = 3  # conditions in one expression
-_SHARES: Final = 16  # in one expression
-_TESTS: Final = frozenset(
-    {"!", "!!", "==", "!=", "===", "!==", "<", "<=", ">", ">=", "in", "all", "some", "none"}
-)  # whose value is true or false
+#: Operations whose values Python takes for true exactly when JsonLogic does: true, false, null, a text, a list.
+_AS_PYTHON: Final = flagd_comparisons.COMPARED | {
+    *("!", "!!", "all", "cat", "ends_with", "filter", "in", "map", "merge", "missing", "missing_some", "none"),
+    *("sem_ver", "some", "starts_with", "substr"),
+}
 _AT_ROOT: Final = "get, key, c, steps"
 _IN_ITEM: Final = "data, steps"
-#: Two arguments, or one, of a function of the same values.
-_BINARY: Final = {"%": "modulo", "/": "divide", "starts_with": "starts_with", "ends_with": "ends_with"}
+#: Operations that are a function of two values, and of a list of them.
+_BINARY: Final = {"%": "modulo", "/": "divide"}
 _LISTED: Final = {"+": "add", "*": "multiply", "cat": "cat", "merge": "merge", "min": "least", "max": "greatest"}
 
 
-class Shares(NamedTuple):
-    """A ``fractional`` whose shares are known: ``bounds`` of the hash, and what is at each.
-
-    key: the expression of the hash, or of None when there is no key.
-    """
-
-    key: str
-    bounds: list[int]
-    values: list[Any]
-
-
-class Expressions:
-    """Writes the expressions of one flag's rule.
-
-    Attributes: constants, in the order of their names k0, k1 ...; functions, sources of those that stand beside;
-    iterates, whether steps are counted; asks_key, whether the targeting key is read; in_item, whether what is being
-    written is the body of an iteration, whose data are the item and nothing else.
-    """
+class Expressions(Writing):
+    """Writes the expressions of one flag's rule."""
 
     def __init__(self, flag_key: str, hashing: Hashing, now_ms: Now) -> None:
-        self.constants: list[Any] = []
-        self.functions: list[str] = []
-        self.iterates = False
-        self.asks_key = False
-        self.in_item = False
-        self._flag_key = flag_key
-        self._hashing = hashing
+        super().__init__(flag_key, hashing)
         self._now = self.constant(now_ms)
-        self._names = 0
         self._depth = 0
 
-    def constant(self, value: Any) -> str:
-        self.constants.append(value)
-        return f"k{len(self.constants) - 1}"
-
-    def name(self) -> str:
-        self._names += 1
-        return f"x{self._names}"
-
-    # -- the three ways to ask ---------------------------------------------------------------------------------------
+    # -- the two ways to ask -----------------------------------------------------------------------------------------
 
     def value(self, node: Any) -> str:
         """The expression of a node's value."""
@@ -101,11 +72,7 @@ class Expressions:
                     return "(" + f" {name} ".join(map(self.test, arguments)) + ")"
             finally:
                 self._depth -= 1
-        return self.value(node) if name in _TESTS else f"truthy({self.value(node)})"
-
-    def listed(self, nodes: list[Any]) -> str:
-        """The expression of a list of the nodes' values."""
-        return "[" + ", ".join(map(self.value, nodes)) + "]"
+        return self.value(node) if name in _AS_PYTHON else f"truthy({self.value(node)})"
 
     # -- operations --------------------------------------------------------------------------------------------------
 
@@ -113,19 +80,14 @@ class Expressions:
         if name in _LISTED:
             return f"{_LISTED[name]}({self.listed(arguments)})"
         if name in _BINARY:
-            return self._binary(name, arguments)
+            return f"{_BINARY[name]}({', '.join(map(self.value, arguments[:2]))})" if len(arguments) > 1 else "NAN"
         if name in flagd_comparisons.COMPARED:
             return flagd_comparisons.compared(self, name, arguments)
         return _WRITERS[name](self, arguments)
 
-    def _binary(self, name: str, arguments: list[Any]) -> str:
-        if name in ("starts_with", "ends_with"):
-            return self._affix(name, arguments) if len(arguments) == 2 else "None"
-        if len(arguments) < 2:
-            return "NAN"
-        return f"{_BINARY[name]}({self.value(arguments[0])}, {self.value(arguments[1])})"
-
     def _affix(self, name: str, arguments: list[Any]) -> str:
+        if len(arguments) != 2:
+            return "None"
         value, affix = self.value(arguments[0]), self.value(arguments[1])
         if not isinstance(arguments[1], str):
             return f"{name}({value}, {affix})"
@@ -207,11 +169,12 @@ class Expressions:
             found = f"(key.decode() if key is not None else get({self.constant(first)}))"
         elif first == "$flagd":
             if rest == ["flagKey"]:
-                return self.constant(self._flag_key)
+                return self.constant(self.flag_key)
             if rest == ["timestamp"]:
                 return f"({self._now}() // 1000)"
-            found = f"about({self.constant(self._flag_key)}, {self._now})"
+            found = f"about({self.constant(self.flag_key)}, {self._now})"
         else:
+            self.asks_attributes = True
             found = f"get({self.constant(first)})"
         for part in rest:
             found = f"pick({found}, {self.constant(part)})"
@@ -221,7 +184,7 @@ class Expressions:
         if self.in_item:
             return "data"
         self.asks_key = True
-        return f"whole(c, key, {self.constant(self._flag_key)}, {self._now})"
+        return f"whole(c, key, {self.constant(self.flag_key)}, {self._now})"
 
     def _missing(self, arguments: list[Any]) -> str:
         return f"missing({self._whole()}, {self.listed(arguments)})"
@@ -252,6 +215,7 @@ class Expressions:
 
     def _function(self, lines: list[str]) -> str:
         name = f"f{len(self.functions)}"
+        self.asks_attributes |= not self.in_item  # all that it might need is handed in
         parameters = _IN_ITEM if self.in_item else _AT_ROOT
         self.functions.append("\n  ".join([f"def {name}({parameters}):", *lines]))
         return name
@@ -267,74 +231,6 @@ class Expressions:
             return f"reduced({items}, {body}, {first}, steps)"
         return f"{does}({items}, {body}, steps)"
 
-    # -- fractional --------------------------------------------------------------------------------------------------
-
-    def _fractional(self, arguments: list[Any]) -> str:
-        shares = self.shares(arguments)
-        if shares is not None:
-            x = self.name()
-            chosen = self.chosen(shares, list(map(self.constant, shares.values)), x)
-            return f"({chosen} if ({x} := {shares.key}) is not None else None)"
-        if not arguments:
-            return "None"
-        key, entries = self.split_key(arguments)
-        return f"share({self.hash_of(key)}, {self.listed(entries)})"
-
-    def split_key(self, arguments: list[Any]) -> tuple[list[Any] | None, list[Any]]:
-        """What is hashed, as a list of one (None: the unit), and the entries."""
-        first, *entries = arguments
-        return (None, arguments) if isinstance(first, list) else ([first], entries)
-
-    def shares(self, arguments: list[Any]) -> Shares | None:
-        """The shares when they are constants and valid; else None."""
-        if not arguments:
-            return None
-        key, entries = self.split_key(arguments)
-        if not entries or not all(isinstance(e, list) and 0 < len(e) <= 2 and is_constant(e) for e in entries):
-            return None
-        if not all(entry[0] is None or isinstance(entry[0], (str, int, float)) for entry in entries):
-            return None
-        bounds = limits_of([entry[1] if len(entry) == 2 else 1 for entry in entries])
-        if bounds is None:
-            return None
-        return Shares(self.hash_of(key), bounds, [entry[0] for entry in entries])
-
-    def hash_of(self, key: list[Any] | None) -> str:
-        """The expression of the hash of what ``key`` comes to, or of None when there is nothing to hash."""
-        hashing = self._hashing
-        if key is None:
-            if self.in_item:
-                return "None"
-            self.asks_key = True
-            prefix = self.constant(hashing.prefix(self._flag_key.encode()))
-            unit = "key" if hashing.of_unit is None else f"{self.constant(hashing.of_unit)}(key)"
-            return f"(digest({prefix} + {unit}) if key else None)"
-        if is_constant(key[0]):
-            return self.constant(hashing.of_value(key[0]))
-        of_text = "{}" if hashing.of_text is None else f"{self.constant(hashing.of_text)}({{}})"
-        if not self.in_item and key[0] in ({"var": "targetingKey"}, {"var": ["targetingKey"]}):
-            self.asks_key = True
-            of_value = f"{self.constant(hashing.of_value)}(get({self.constant('targetingKey')}))"
-            return f"(digest({of_text.format('key')}) if key is not None else {of_value})"
-        x = self.name()
-        encoded = of_text.format(f"encode({x})")
-        of_value = self.constant(hashing.of_value)
-        return f"(digest({encoded}) if type({x} := {self.value(key[0])}) is str else {of_value}({x}))"
-
-    def chosen(self, shares: Shares, values: list[str], found: str) -> str:
-        """The expression that picks one of ``values`` by the hash in ``found``."""
-        if len(values) > _SHARES:
-            return f"[{', '.join(values)}][bisect({self.constant(shares.bounds)}, {found})]"
-        low = 0
-        parts: list[str] = []
-        for value, bound in zip(values, shares.bounds, strict=True):
-            if bound == 1 << 32:
-                return "(" + " ".join([*parts, value]) + ")"
-            if bound > low:
-                parts.append(f"{value} if {found} < {self.constant(bound)} else")
-            low = bound
-        raise AssertionError("the last bound is 2**32")
-
 
 _Writer = Callable[[Expressions, list[Any]], str]
 _WRITERS: Final[dict[str, _Writer]] = {
@@ -345,7 +241,8 @@ _WRITERS: Final[dict[str, _Writer]] = {
     "all": lambda writer, arguments: writer._iteration("every", arguments),
     "and": Expressions._and,
     "filter": lambda writer, arguments: writer._iteration("kept", arguments),
-    FRACTIONAL: Expressions._fractional,
+    "ends_with": lambda writer, arguments: writer._affix("ends_with", arguments),
+    FRACTIONAL: flagd_shares.fractional,
     "if": Expressions._if,
     "in": flagd_comparisons.contained_in,
     "log": Expressions._log,
@@ -357,6 +254,7 @@ _WRITERS: Final[dict[str, _Writer]] = {
     "reduce": lambda writer, arguments: writer._iteration("reduced", arguments),
     "sem_ver": Expressions._sem_ver,
     "some": lambda writer, arguments: writer._iteration("some", arguments),
+    "starts_with": lambda writer, arguments: writer._affix("starts_with", arguments),
     "substr": Expressions._substr,
     "var": Expressions._var,
 }

@@ -40,7 +40,10 @@ class Hashing(NamedTuple):
 
 def _hash_of_text(value: Any) -> int | None:
     value = plain(value)
-    return digest(value.encode()) if isinstance(value, str) else None
+    try:
+        return digest(value.encode()) if isinstance(value, str) else None
+    except UnicodeEncodeError:  # a lone surrogate
+        return None
 
 
 def _hash_of_any(value: Any) -> int | None:

@@ -7,7 +7,9 @@ for ``TooMuch``, and for what foreign objects in a context raise, which evaluati
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from flagkit.core.versions import Version, parse_version
@@ -189,12 +191,12 @@ def greatest(values: list[Any]) -> Number:
 # -- versions --------------------------------------------------------------------------------------------------------
 
 _COMPARISONS: Final[Mapping[str, Callable[[Version, Version], bool]]] = {
-    "=": lambda one, other: one == other,
-    "!=": lambda one, other: one != other,
-    "<": lambda one, other: one < other,
-    "<=": lambda one, other: one <= other,
-    ">": lambda one, other: one > other,
-    ">=": lambda one, other: one >= other,
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
     "^": lambda one, other: one[0] == other[0],
     "~": lambda one, other: one[:2] == other[:2],
 }
@@ -207,30 +209,33 @@ def version(value: Any) -> Version | None:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return None
         value = text(value)
-    elif len(value) > _MAX_VERSION:
-        return None
+    return _version_of(value) if len(value) <= _MAX_VERSION else None
+
+
+@lru_cache(maxsize=4096)
+def _version_of(value: str) -> Version | None:
     return parse_version(value[1:] if value[:1] in ("v", "V") else value)
 
 
-def sem_ver(value: Any, operator: Any, other: Any) -> bool | None:
-    compare = _COMPARISONS.get(operator) if type(operator) is str else None
-    if compare is None:
-        return None
-    return _compared(value, compare, version(other))
+def sem_ver(value: Any, comparison: Any, other: Any) -> bool | None:
+    test = sem_ver_test(comparison, other)
+    return None if test is None else test(value)
 
 
-def sem_ver_test(operator: Any, other: Any) -> Callable[[Any], bool | None] | None:
+def sem_ver_test(comparison: Any, other: Any) -> Callable[[Any], bool | None] | None:
     """``sem_ver`` with what it compares to settled; None when that can only be null."""
-    compare = _COMPARISONS.get(operator) if type(operator) is str else None
+    comparison = plain(comparison)
+    compare = _COMPARISONS.get(comparison) if isinstance(comparison, str) else None
     wanted = version(other)
     if compare is None or wanted is None:
         return None
-    return lambda value: _compared(value, compare, wanted)
 
+    def compared(value: Any) -> bool | None:
+        short = type(value) is str and len(value) <= _MAX_VERSION
+        found = _version_of(value) if short else version(value)
+        return None if found is None else compare(found, wanted)
 
-def _compared(value: Any, compare: Callable[[Version, Version], bool], other: Version | None) -> bool | None:
-    found = None if other is None else version(value)
-    return None if found is None or other is None else compare(found, other)
+    return compared
 
 
 # -- iterations ------------------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 Random definitions and contexts must be answered alike; where the libraries disagree among themselves or with what
 jsonlogic.com says, the row is in ``EXPLAINED``, and in docs/backends/flagd.md with who is right. Of the extra
-``peers``; the packages of npm (@openfeature/flagd-core, @openfeature/core, json-logic-js) are looked for in the folder that the
-environment variable FLAGKIT_NODE_MODULES names. What is not installed is skipped.
+``peers``; the packages of npm (@openfeature/flagd-core, @openfeature/core, json-logic-js) are looked for in the folder
+that the environment variable FLAGKIT_NODE_MODULES names. What is not installed is skipped.
 """
 
 from __future__ import annotations

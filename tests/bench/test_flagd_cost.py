@@ -1,4 +1,4 @@
-"""What flagd's flags cost beside native ones of the same meaning: ``pytest tests/bench/test_flagd.py --benchmark-enable``.
+"""What flagd's flags cost beside native ones of the same meaning: ``pytest tests/bench --benchmark-enable``.
 
 The last test always measures: one ratio a kind of flag, with a wide margin. Beside flagd's own library:
 tests/dialects/test_flagd_peers.py.
