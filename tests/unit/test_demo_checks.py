@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flagkit.cli.demo.checks import judge
-from flagkit.cli.demo.definitions import BUTTON, CHECKOUT, FIRST, KILLED, RAISED, Edition
+from flagkit.cli.demo.definitions import BUTTON, CHECKOUT, FIRST, KILLED, RAISED, RAMPED, TRIED, Edition
 from flagkit.cli.demo.findings import Change, Findings, Outage, Rollback, Share, shares
 from flagkit.cli.demo.fleet import exposure_window_s
 from flagkit.cli.demo.report import lines, to_json
