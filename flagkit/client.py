@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Protocol, TypeVar, overload
 
+from flagkit.alerting import Alerting, properties
 from flagkit.arguments import UNSET, checked_clock, checked_config, checked_ends
 from flagkit.boundary import contained
 from flagkit.clock import Clock
@@ -23,12 +24,15 @@ from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
+from flagkit.fleets import Fleet
 from flagkit.guarding import Guarding
+from flagkit.production.alerts import Messenger
 from flagkit.production.branch import UNCOUNTED
 from flagkit.production.gate import Gate
+from flagkit.production.guards import Told
 from flagkit.production.passage import Chosen, GateOptions, Ignored
 from flagkit.runtime.feed import Feed
-from flagkit.runtime.handlers import Event, Handler
+from flagkit.runtime.handlers import Event, EventDetails, Handler
 from flagkit.runtime.process import process
 from flagkit.runtime.recording import Recording
 from flagkit.runtime.stats import Status, worst
@@ -81,6 +85,10 @@ class Client:
             and without one none.
         config: settings; ``Config()`` if not given.
         clock: time, for tests.
+        fleet: where the processes of the service count together for guards (``flagkit.fleets``); None: each by itself.
+            Not given: the service at ``url``, and without one none.
+        webhook: where alerts go (``flagkit.sinks.Webhook``); None: nowhere but to the log and to handlers. Not given:
+            the one whose URL is in the environment's FLAGKIT_WEBHOOK_URL, if any.
 
     Raises: ConfigError naming the argument. Nothing else, then or later: what goes wrong is in ``status``.
     Making a client starts nothing and waits for nothing; local definitions are read at once, so that the first answer
@@ -96,30 +104,34 @@ class Client:
         sink: Sink | None = UNSET,
         config: Config | None = None,
         clock: Clock | None = None,
+        fleet: Fleet | None = UNSET,
+        webhook: Messenger | None = UNSET,
     ) -> None:
         self._config = checked_config(config)
         self._clock = checked_clock(clock)
-        source, sink = checked_ends(url, key, source, sink)
+        ends = checked_ends(url, key, source, sink, fleet, webhook)
         self._errors: dict[str, int] = {}
         self._closed = False
         self._answers: _Answers = _Asleep(self)
-        self._guarding = Guarding(self._config, self._clock, self._track_trip, self._slumber)
+        self._guarding = Guarding(self._config, self._clock, ends.fleet, self._tripped, self._slumber)
         self._guards = self._guarding.guards
         #: Records an exposure, once the client is awake.
         self._record: Callable[[Decision, bytes], None] = _nowhere
         self._feed = Feed(
-            source,
+            ends.source,
             self._config,
             self._clock,
             changed=self._changed,
             ended=self._slumber,
-            observe=sink is not None,
+            observe=ends.sink is not None,
             trips=self._guarding.trips,
+            stands=self._stands,
         )
+        self._alerting = Alerting(ends.webhook, self._clock, self._feed.handlers.emit, self._labels)
         self._guarding.use(self._feed.current.retrip)
         self._recording = (
-            Recording(sink, self._config, self._clock, self._feed.environment, self._slumber)
-            if sink is not None
+            Recording(ends.sink, self._config, self._clock, self._feed.environment, self._slumber)
+            if ends.sink is not None
             else None
         )
 
@@ -347,8 +359,9 @@ class Client:
     def add_handler(self, event: Event, handler: Handler) -> None:
         """Call ``handler`` with an ``EventDetails`` whenever ``event`` happens, on a background thread.
 
-        Args: event, ``ready``, ``configuration_changed``, ``stale`` or ``error``; a handler of how things stand already
-            is called at once. handler: may block, raise, or use and close this client; never called twice at once.
+        Args: event, ``ready``, ``configuration_changed``, ``stale``, ``error`` or ``alert``; a handler of how things
+            stand already is called at once. handler: may block, raise, or use and close this client; never called twice
+            at once.
         Raises: ConfigError. What a handler raises, and one that takes over a second, is logged, once an episode.
         """
         self._feed.handlers.add(event, handler)
@@ -429,6 +442,7 @@ class Client:
         ends_s = self._clock.monotonic_s() + timeout_s
         self._feed.stop()
         self._guarding.close(min(timeout_s, _GUARDS_S))
+        self._alerting.close(min(timeout_s, _GUARDS_S))
         left = self._recording.close(timeout_s) if self._recording is not None else 0
         self._feed.close(ends_s)
         return left
@@ -455,10 +469,15 @@ class Client:
             account=recording.account() if recording is not None else None,
             problems=feed.current.problems,
             trips=self._guards.book.reasons(feed.snapshot.definitions),
+            fleet=guarding.fleet,
+            alerts=self._alerting.alerts.status,
             guards=self._guards.states,
             variants=self._guards.meters,
             errors=dict(self._errors),
-            worker_faults=feed.faults + guarding.faults + (recording.faults if recording is not None else 0),
+            worker_faults=feed.faults
+            + guarding.faults
+            + self._alerting.faults
+            + (recording.faults if recording is not None else 0),
             disk=worst(feed.poller.disk, guarding.disk, recording.disk if recording is not None else None),
         )
 
@@ -511,9 +530,19 @@ class Client:
         self.start()
         return self._feed.snapshot
 
-    def _track_trip(self, name: str, properties: dict[str, Any]) -> None:
+    def _tripped(self, told: Told) -> None:
+        """A guard has found out something: on whichever thread is counting."""
         if self._recording is not None:
-            self._recording.track(name, ANONYMOUS, None, properties)
+            self._recording.track("flagkit.trip", ANONYMOUS, None, properties(told))
+        self._alerting.tripped(told)
+
+    def _labels(self) -> Mapping[str, str]:
+        environment = self._feed.environment()
+        return {} if environment is None else {"environment": environment}
+
+    def _stands(self, standing: EventDetails | None) -> None:
+        account = self._recording.account() if self._recording is not None else None
+        self._alerting.look(standing, self._feed.poller.state.name, account.lost if account is not None else {})
 
     def _changed(self) -> None:
         # Whichever of two threads gets here last: the latest stays.
@@ -533,6 +562,7 @@ class Client:
         self._answers = _Asleep(self)
         self._feed.after_fork()
         self._guarding.after_fork()
+        self._alerting.after_fork()
         if self._recording is not None:
             self._recording.after_fork()
 

@@ -19,6 +19,8 @@ from flagkit.core.policy import GuardPolicy
 from flagkit.decision import Decision
 from flagkit.errors import FetchError
 from flagkit.flags import Flag
+from flagkit.fleets import Fleet
+from flagkit.production.alerts import Messenger
 from flagkit.production.gate import Gate
 from flagkit.production.passage import Chosen, GateOptions, Ignored
 from flagkit.sinks import Sink
@@ -52,13 +54,15 @@ def configure(
     sink: Sink | None = UNSET,
     config: Config | None = None,
     clock: Clock | None = None,
+    fleet: Fleet | None = UNSET,
+    webhook: Messenger | None = UNSET,
 ) -> Client:
     """Make and start the default client; arguments as for ``Client``. One that was there before is closed.
 
     Raises: ConfigError naming the argument; the client before then stays.
     """
     global _client
-    new = Client(url, key=key, source=source, sink=sink, config=config, clock=clock)
+    new = Client(url, key=key, source=source, sink=sink, config=config, clock=clock, fleet=fleet, webhook=webhook)
     for flag, policy in _policies.items():
         new._guards.adopt(flag, policy)
     with _configuring:

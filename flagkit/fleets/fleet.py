@@ -47,11 +47,13 @@ class Judged(NamedTuple):
     """What a judge says after some counts.
 
     state: all that it has to remember, for whoever judges next. word: what every process of the fleet is told, a JSON
-    text of at most 4 KiB.
+    text of at most 4 KiB. final: nothing that is counted later changes it: the trial is not judged any more, and should
+    the fleet lose the word, whoever has heard it puts it back.
     """
 
     state: bytes
     word: str
+    final: bool = False
 
 
 #: The trial's policy, the state of who judged before (None: nobody did), and what has been counted since -> what the

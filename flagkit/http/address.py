@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from flagkit.errors import ConfigError
+from flagkit.http.secret import Secret
 
 _MAX_URL: Final = 2048
 _PORTS: Final = {"http": 80, "https": 443}
@@ -45,6 +46,32 @@ def endpoint(url: object, path: str, *, allow_insecure_http: bool) -> str:
             "https://, or http:// on loopback; allow_insecure_http=True sends definitions and keys in the clear"
         )
     return url if parts.path not in ("", "/") else f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def hidden_endpoint(url: object, field: str, *, allow_insecure_http: bool) -> tuple[str, Secret]:
+    """What may be shown of a URL that is a secret as a whole: its origin, with ``-`` for a path; and what to ask for.
+
+    Raises: ConfigError naming ``field``, as ``endpoint``, but a query is part of the secret. Nothing of it is shown.
+    """
+    from urllib.parse import urlsplit
+
+    def wrong(expected: str) -> ConfigError:
+        return ConfigError(field, url, expected, secret=True)
+
+    form = "a URL of at most 2,048 printable ASCII characters, without user name and fragment"
+    if not isinstance(url, str) or not url.isascii() or not url.isprintable() or len(url) > _MAX_URL:
+        raise wrong(form)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise wrong(form) from None
+    if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc or any(each in url for each in " \\#"):
+        raise wrong(form)
+    if parts.scheme == "http" and not (allow_insecure_http or is_loopback(parts.hostname)):
+        raise wrong("https://, or http:// on loopback; allow_insecure_http=True sends it all in the clear")
+    target = Secret((parts.path or "/") + ("?" + parts.query if parts.query else ""), field)
+    return f"{parts.scheme}://{parts.netloc}/-", target
 
 
 def redirected(url: str, location: str | None) -> str | None:

@@ -16,6 +16,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from importlib import metadata
 from queue import SimpleQueue
 from typing import Any, Final
@@ -30,6 +31,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from flagkit.http.lookup import forget_lookups, look_up
 from flagkit.http.reply import NoReply, Reply, heading, read_body
+from flagkit.http.secret import Secret
 
 _TLS_RECORD: Final = 16 * 1024
 _FAILURES: Final = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
@@ -45,7 +47,8 @@ class Leash(HTTPAdapter):
     downloads the whole body of a redirect it was told not to follow.
     """
 
-    def __init__(self, url: str, ca_text: str | None) -> None:
+    def __init__(self, url: str, ca_text: str | None, target: Secret | None = None) -> None:
+        self._target = target
         self._tls = _tls(ca_text) if url.startswith("https:") else None
         self.user_agent = f"flagkit/{_version()} python"
         super().__init__(pool_connections=1, pool_maxsize=1)
@@ -58,7 +61,8 @@ class Leash(HTTPAdapter):
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **settings: Any) -> None:
         super().init_poolmanager(connections, maxsize, block, ssl_context=self._tls, **settings)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        kinds = {"http": _Pool, "https": _TlsPool}
+        self.poolmanager.pool_classes_by_scheme = {each: partial(kinds[each], target=self._target) for each in kinds}
 
     def cert_verify(self, conn: object, url: object, verify: object, cert: object) -> None:
         """Nothing: our context verifies always. requests would parse the public certificates again per connection."""
@@ -187,6 +191,14 @@ class _Leashed(HTTPConnection):
     """A connection whose ``timeout`` is always what is left of the exchange that urllib3 set it for."""
 
     _ends_s: float | None = None
+    #: What is asked for, where that is a secret: urllib3, which logs it, is told something else.
+    target: Secret | None = None
+
+    def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+        if self.target is None:
+            super().putrequest(method, url, *args, **kwargs)
+        else:  # past urllib3, whose frames a traceback shows
+            http.client.HTTPConnection.putrequest(self, method, self.target.reveal(), *args, **kwargs)
 
     @property
     def timeout(self) -> float | None:
@@ -267,14 +279,25 @@ def _shelf(_maxsize: int) -> SimpleQueue[Any]:
 _lockless: Any = staticmethod(_shelf)
 
 
-class _Pool(HTTPConnectionPool):
+class _Aimed(HTTPConnectionPool):
+    QueueCls = _lockless
+
+    def __init__(self, *args: Any, target: Secret | None, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._target = target
+
+    def _new_conn(self) -> Any:
+        connection: Any = super()._new_conn()
+        connection.target = self._target
+        return connection
+
+
+class _Pool(_Aimed):
     ConnectionCls = _Leashed
-    QueueCls = _lockless
 
 
-class _TlsPool(HTTPSConnectionPool):
+class _TlsPool(_Aimed, HTTPSConnectionPool):
     ConnectionCls = _LeashedTls
-    QueueCls = _lockless
 
 
 def _left_s(ends_s: float) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from flagkit.errors import ConfigError
-from flagkit.http.address import endpoint, redirected
+from flagkit.http.address import endpoint, hidden_endpoint, redirected
 from flagkit.http.reply import NoReply, Reply, fits_header
 from flagkit.http.secret import Secret
 
@@ -40,7 +40,7 @@ class Wire:
     Raises: ConfigError naming the field.
     """
 
-    __slots__ = ("_ca_text", "_key", "_leash", "_listening", "_now_s", "_used_s", "url")
+    __slots__ = ("_ca_text", "_key", "_leash", "_listening", "_now_s", "_target", "_used_s", "url")
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class Wire:
         self._key = None if key is None else Secret(key)
         self._ca_text = None if ca_file is None else _read_ca(ca_file)
         self._now_s = _awake_s if now_s is None else now_s
+        self._target: Secret | None = None
         self._leash: Leash | None = None
         self._listening: Leash | None = None
         self._used_s = 0.0
@@ -63,10 +64,22 @@ class Wire:
         # gives its child an import lock that nobody will release, and threads that exchange start after this.
         import flagkit.http.leash  # noqa: F401
 
+    @classmethod
+    def hidden(cls, url: str, field: str, *, ca_file: str | None = None, allow_insecure_http: bool = False) -> Wire:
+        """A wire to a URL that is a secret as a whole, for ``post``: neither it nor urllib3's logs show its path.
+
+        Raises: ConfigError, naming ``field`` for the URL.
+        """
+        shown, target = hidden_endpoint(url, field, allow_insecure_http=allow_insecure_http)
+        wire = cls(shown, "/", ca_file=ca_file, allow_insecure_http=allow_insecure_http)
+        wire._target = target
+        return wire
+
     @property
     def identity(self) -> str:
         """What tells this address and key from others: the URL, with a digest of the key."""
-        return self.url if self._key is None else f"{self.url}#{self._key.digest}"
+        secret = self._target or self._key
+        return self.url if secret is None else f"{self.url}#{secret.digest}"
 
     def get(self, *, etag: str | None = None, deadline_s: float, max_bytes: int) -> Reply:
         """The answer to a GET, conditional when ``etag`` is given; same-origin redirects are followed, at most 3.
@@ -153,7 +166,7 @@ class Wire:
         if leash is None:
             from flagkit.http.leash import Leash  # see the package: this loads requests
 
-            leash = self._leash = Leash(self.url, self._ca_text)
+            leash = self._leash = Leash(self.url, self._ca_text, self._target)
         sent = self._headers(leash, {"Accept": "application/json", "Accept-Encoding": "gzip", **headers})
         try:
             return leash.exchange(method, url, sent, body, ends_s=ends_s, max_bytes=max_bytes, readable=readable)

@@ -50,6 +50,7 @@ class Guard:
         self.sample = Sample()
         self._looked_s: float | None = None
         self._under_way: dict[Call, None] = {}
+        self._packed: dict[str, bytes] = {}
         self._start()
 
     @property
@@ -61,6 +62,7 @@ class Guard:
         """In a forked child: what the parent saw, the parent judges. Assigns only."""
         self.serial.after_fork()
         self._under_way = {}
+        self._packed = {}
         self._start()
 
     def follow(self, definition: FlagDefinition, policy: GuardPolicy) -> None:
@@ -93,6 +95,20 @@ class Guard:
     def take_over(self, candidate: str, tries: int, now_s: float) -> None:
         """Another process of the host had opened the candidate's breaker, and is gone."""
         self._at(candidate, lambda trial: trial.take_over(tries, now_s))
+
+    def collect(self, candidate: str) -> bytes:
+        """What was counted for the fleet since the last time, and has been packed."""
+        self._at(candidate, self._pack)
+        return self._packed.pop(candidate, b"")
+
+    def hear(self, candidate: str, windows: tuple[int, int], pace: tuple[float, float] | None) -> None:
+        """The fleet's judge is in these windows, and knows how long calls of the control take."""
+        self._at(candidate, lambda trial: trial.hear(windows, pace))
+
+    def renew(self) -> None:
+        """Begin anew, because calls are counted in another way from here on."""
+        self.serial.append(self._start)
+        self.serial.drain()
 
     def late(self, candidate: str | None, rule: str, key: bytes) -> None:
         """A failure was reported of a unit that some call has served before. ``candidate``: None, by the control."""
@@ -150,6 +166,10 @@ class Guard:
         self.trials_of(None)[:] = self.trials.values()
         for name, trial in self.trials.items():
             self.trials_of(name)[:] = [trial]
+
+    def _pack(self, trial: Trial) -> None:
+        # Should another thread be doing this just now, it is there the next time.
+        self._packed[trial.candidate] = self._packed.get(trial.candidate) or trial.collect()
 
     def _settle(self) -> None:
         for trial in self.trials.values():

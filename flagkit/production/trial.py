@@ -13,8 +13,10 @@ from typing import Any, Final, NamedTuple, Protocol
 from flagkit.core.policy import GuardPolicy
 from flagkit.production.breaker import Breaker
 from flagkit.production.comparison import Evidence, Verdict, as_numbers
+from flagkit.production.judge import words
 from flagkit.production.power import expected_calls
 from flagkit.production.sequential import SloEProcess, upper_limit
+from flagkit.production.tally import Tally
 
 #: Under this share of control calls hardly anything can be learnt from comparing.
 _LEAST_CONTROL: Final = 0.1
@@ -119,7 +121,7 @@ class Trial:
         counting = self.counting
         counting.finish(handle, failed, seconds)
         if counting.verdict is not None and not self._convicted:
-            self._convict(counting.verdict.kind, self._words(counting.verdict.kind))
+            self._convict(counting.verdict.kind, words(counting.verdict.kind, counting.evidence()))
 
     def control_ended(self, failed: bool) -> None:
         """A call of the control's has ended, whether or not it was compared."""
@@ -173,6 +175,17 @@ class Trial:
         """Rules or shares have changed."""
         self._policy = policy
         self.counting.settle()
+
+    def collect(self) -> bytes:
+        """What was counted for the fleet's judge since the last time."""
+        counting = self.counting
+        return counting.drain() if isinstance(counting, Tally) else b""
+
+    def hear(self, windows: tuple[int, int], pace: tuple[float, float] | None) -> None:
+        """See ``Tally.windows``."""
+        counting = self.counting
+        if isinstance(counting, Tally):
+            counting.windows(windows, pace)
 
     # -- for any thread
 
@@ -260,12 +273,3 @@ class Trial:
     def _let_probe(self) -> None:
         if self.breaker.state == "half_open" and not self._probes:
             self._probes.append(None)
-
-    def _words(self, kind: str) -> str:
-        evidence = self.counting.evidence()
-        (calls, candidate_calls), (failures, candidate_failures) = evidence.calls, evidence.failures
-        if kind == "errors":
-            return (
-                f"fails more often: {candidate_failures} of {candidate_calls} calls, the control {failures} of {calls}"
-            )
-        return f"slower than the control, in {candidate_calls} calls against {calls}"

@@ -33,18 +33,17 @@ class Noted(Protocol):
 class Watch:
     """See the module. ``host``: None without a ``state_dir``."""
 
-    def __init__(self, guards: Guards, host: Host | None, disk: Noted, clock: Clock, owner: str) -> None:
+    def __init__(self, guards: Guards, host: Host | None, disk: Noted, clock: Clock, owner: Callable[[], str]) -> None:
         self._guards = guards
         self._host = host
         self._disk = disk
         self._clock = clock
-        self.owner = owner
+        self._owner = owner
         #: Notices that the host's processes have told each other of.
         self._shared: dict[str, Notice] = {}
 
-    def after_fork(self, owner: str) -> None:
+    def after_fork(self) -> None:
         """In a forked child. Closes descriptors and assigns."""
-        self.owner = owner
         if self._host is not None:
             self._host.after_fork()
 
@@ -99,7 +98,7 @@ class Watch:
             if known is None or (known.kind, known.at_ms) != (notice.kind, notice.at_ms):
                 self._put(host, notice._replace(deaths=known.deaths if known is not None else 0))
         for name, notice in tuple(self._shared.items()):
-            if notice.kind and notice.owner == self.owner and name not in notices:
+            if notice.kind and notice.owner == self._owner() and name not in notices:
                 host.withdraw(notice)
                 del self._shared[name]
 
@@ -111,14 +110,14 @@ class Watch:
         for notice in self._shared.values():
             if not notice.kind or notice.environment != self._guards.environment:
                 continue
-            if notice.owner == self.owner:
+            if notice.owner == self._owner():
                 continue
             if notice.latched or now_ms < notice.until_ms + _TAKEOVER_MS:
                 self._guards.enter(notice)
             else:
                 self._take_over(host, notice)
         for name, notice in before.items():
-            if notice.kind and name not in self._shared and notice.owner != self.owner:
+            if notice.kind and name not in self._shared and notice.owner != self._owner():
                 self._guards.withdraw(notice)
 
     def _put(self, host: Host, notice: Notice) -> None:

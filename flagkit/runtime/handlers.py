@@ -16,22 +16,24 @@ from flagkit.errors import ConfigError
 from flagkit.runtime.episode import Episode
 from flagkit.runtime.worker import Worker
 
-#: In OpenFeature's words, without their prefix.
-Event: TypeAlias = Literal["ready", "configuration_changed", "stale", "error"]
+#: In OpenFeature's words, without their prefix; and ``alert``, which is ours.
+Event: TypeAlias = Literal["ready", "configuration_changed", "stale", "error", "alert"]
 
 _EVENTS: Final[tuple[str, ...]] = get_args(Event)
 _IDLE_S: Final = 3600.0
 _SLOW_S: Final = 1.0
+_MAX_MESSAGE: Final = 10_000
 
 
 class EventDetails(NamedTuple):
     """What a handler is told.
 
     event: ``ready`` (definitions are there, or current again), ``configuration_changed``, ``stale`` (nobody has
-        confirmed them for two intervals, at least a minute) or ``error`` (the source refuses the key, or its document
-        cannot be used).
-    flags_changed: with ``configuration_changed``, the keys of flags that may answer differently from now on.
-    message: with ``error``, what is wrong in a few words.
+        confirmed them for two intervals, at least a minute), ``error`` (the source refuses the key, or its document
+        cannot be used) or ``alert`` (somebody should look: a guard tripped, definitions are stale, events are lost).
+    flags_changed: with ``configuration_changed``, the keys of flags that may answer differently from now on; with
+        ``alert``, of those whose guards tripped.
+    message: with ``error``, what is wrong in a few words; with ``alert``, what happened, a line each.
     """
 
     event: Event
@@ -102,7 +104,7 @@ class Handlers:
         with self._lock:
             before = self._pending.pop(place, None)
             if before is not None:
-                details = details._replace(flags_changed=before[1].flags_changed | details.flags_changed)
+                details = _merged(before[1], details)
             self._pending[place] = handler, details
         self._worker.wake()
 
@@ -125,6 +127,14 @@ class Handlers:
             self._episode.over()
             self._episode.tell()
         return _IDLE_S
+
+
+def _merged(before: EventDetails, details: EventDetails) -> EventDetails:
+    """Two that were not told yet, as one. Of alerts every message counts, as long as there is room."""
+    flags, message = before.flags_changed | details.flags_changed, details.message
+    if details.event == "alert":
+        message = "\n".join((before.message or "", message or ""))[:_MAX_MESSAGE]
+    return details._replace(flags_changed=flags, message=message)
 
 
 def _call(handler: Handler, details: EventDetails) -> None:

@@ -8,5 +8,6 @@ from flagkit.sinks.log import Log
 from flagkit.sinks.memory import Memory
 from flagkit.sinks.otlp import Otlp
 from flagkit.sinks.sink import Sink
+from flagkit.sinks.webhook import Webhook
 
-__all__ = ["Http", "Log", "Memory", "Otlp", "Sink"]
+__all__ = ["Http", "Log", "Memory", "Otlp", "Sink", "Webhook"]

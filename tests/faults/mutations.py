@@ -200,8 +200,8 @@ MUTATIONS: Final = {
     ),
     "monotonic time": Mutation(
         "clock.py",
-        "        return time.monotonic()\n",
-        "        return time.time()\n",
+        "    monotonic_s = staticmethod(time.monotonic)\n",
+        "    monotonic_s = staticmethod(time.time)\n",
         _E + "test_e05_a_step_of_the_wall_clock_changes_no_rhythm[-86400]",
     ),
     "connections that were idle": Mutation(
@@ -218,7 +218,7 @@ MUTATIONS: Final = {
     ),
     "waiting for a thread to start": Mutation(
         "client.py",
-        "            if not self._feed.running or (self._recording is not None and not self._recording.running):\n",
+        "            if not all(running):\n",
         "            if False:\n",
         _E + "test_e09_where_no_thread_can_be_started_questions_are_answered_and_events_kept",
     ),

@@ -180,7 +180,7 @@ PROTECTIONS: list[tuple[Callable[[Patch], None], dict[str, Any]]] = [
     (nothing_is_synced, {"deaths": True, "disk_faults": False, "spooled": True}),
     (writing_takes_its_time, {}),
     (memory_is_unbounded, {}),
-    (the_spool_is_unbounded, {"max_spool_bytes": 65_536, "burst": 60, "idle_s": 2.0, "spooled": True}),
+    (the_spool_is_unbounded, {"max_spool_bytes": 65_536, "burst": 200, "idle_s": 2.0, "spooled": True}),
     (nobody_exposed_is_forgotten, {}),
     (who_records_writes, {}),
 ]

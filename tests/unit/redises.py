@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,10 @@ class RedisServer:
             self.stop()  # somebody was quicker to take the port
         raise AssertionError("redis-server does not start")
 
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -54,6 +59,31 @@ def redis_server(*options: str) -> Iterator[RedisServer]:
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def redis_cluster(directory: Path) -> Iterator[list[RedisServer]]:
+    """Three masters and a replica of each, as one Redis Cluster whose failovers take a second or two."""
+    servers = []
+    try:
+        for number in range(6):
+            settings = {
+                "cluster-enabled": "yes",
+                "cluster-config-file": f"nodes-{number}.conf",
+                "cluster-node-timeout": "1000",
+                "cluster-port": str(_free_port()),
+                "repl-diskless-sync-delay": "0",
+                "dir": str(directory),
+                "dbfilename": f"{number}.rdb",
+            }
+            servers.append(RedisServer(*(part for name, value in settings.items() for part in (f"--{name}", value))))
+        addresses = [f"127.0.0.1:{server.port}" for server in servers]
+        command = ["redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes"]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
 
 
 def _free_port() -> int:

@@ -124,7 +124,7 @@ def test_definitions_nobody_confirms_any_more_are_stale_until_somebody_does(make
 
 @pytest.mark.parametrize("event", ["PROVIDER_READY", "", None, []])
 def test_an_event_there_is_not_is_said_at_once(make: Make, event: Any) -> None:
-    with pytest.raises(ConfigError, match="one of ready, configuration_changed, stale, error"):
+    with pytest.raises(ConfigError, match="one of ready, configuration_changed, stale, error, alert"):
         make().add_handler(event, print)
 
 
@@ -270,3 +270,22 @@ def test_an_invocation_passes_on_what_its_body_raises_and_sends_the_events_all_t
     with pytest.raises(KeyError):
         fail()
     assert len(sink.events) == 1
+
+
+def test_alerts_that_were_not_told_yet_are_told_together_every_message_of_them(make: Make) -> None:
+    client, heard = make(source=scripted({"a": ON})), Heard()
+    entered, release = threading.Event(), threading.Event()
+
+    def blocking(details: EventDetails) -> None:
+        entered.set()
+        release.wait(10)
+        heard(details)
+
+    client.add_handler("alert", blocking)
+    for flag in ("a", "b", "c"):
+        client._feed.handlers.emit(EventDetails("alert", frozenset({flag}), f"{flag} tripped"))
+        assert entered.wait(10)
+    release.set()
+    assert heard.next() == EventDetails("alert", frozenset({"a"}), "a tripped")
+    assert heard.next() == EventDetails("alert", frozenset({"b", "c"}), "b tripped\nc tripped")
+    assert heard.silent

@@ -21,17 +21,18 @@ PACKAGE = Path(__file__).parents[2] / "flagkit"
 #: A room is a top-level module or folder. Each may import rooms of the floors before its own, and itself.
 FLOORS = (
     {"boundary", "errors", "log", "context", "decision", "events", "config", "clock", "schema"},
-    {"core", "http", "disk"},
+    {"core", "http", "disk", "redis_wire"},
     {"dialects", "sources", "sinks", "fleets"},
     {"runtime", "production", "changes"},
-    {"arguments", "client", "flags", "default", "guarding"},
+    {"alerting", "arguments", "client", "flags", "default", "guarding"},
     {"integrations", "testing", "server"},
     {"cli", "pytest_plugin", "__init__", "__main__"},
 )
 #: Neighbours on one floor that may be imported all the same. Nothing on the ground floor is above the rest of it.
 NEIGHBOURS = {
     **dict.fromkeys(FLOORS[0], FLOORS[0]),
-    "client": {"arguments", "flags", "guarding"},
+    "redis_wire": {"http"},
+    "client": {"alerting", "arguments", "flags", "guarding"},
     "default": {"arguments", "client", "flags"},
     "cli": {"__init__"},
     "__main__": {"cli"},
@@ -42,6 +43,7 @@ NEVER = {
     "core": {"clock", "config", "events", "schema"},
     "http": {"context", "decision", "events", "schema"},
     "disk": FLOORS[0],
+    "redis_wire": FLOORS[0] - {"errors"},
     "dialects": {"http", "clock", "config", "events"},
     "sources": {"core", "context", "decision", "events"},
     "sinks": {"core", "context"},
@@ -50,7 +52,11 @@ NEVER = {
     "server": {"runtime", "client", "default", "flags", "sources", "sinks", "http"},
 }
 #: Room -> the only ones above that may import it.
-ONLY_FOR = {"disk": {"sources", "runtime", "production", "cli"}, "changes": {"server", "cli"}}
+ONLY_FOR = {
+    "disk": {"sources", "runtime", "production", "cli"},
+    "redis_wire": {"sources", "fleets"},
+    "changes": {"server", "cli"},
+}
 #: The mathematics of guards, of which a service's judge needs all.
 MATHEMATICS = tuple(
     f"flagkit.production.{name}"
@@ -61,7 +67,7 @@ THIRD_PARTY = {
     "core": {"mmh3", "re2"},
     "dialects": {"mmh3", "re2"},
     "http": {"requests", "urllib3"},
-    "sources": {"redis"},
+    "redis_wire": {"redis"},
     "sinks": {"opentelemetry"},
     "runtime": {"cachetools"},
     "server": {"starlette", "uvicorn"},

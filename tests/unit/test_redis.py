@@ -245,7 +245,7 @@ def test_hanging_up_ends_the_listening_of_another_thread_at_once(place: Redis) -
     assert ended == ["reset"]
     listening.close()
     listening.hang_up()
-    assert place._open == set()
+    assert place._wire._open == set()
 
 
 def test_a_forked_child_leaves_the_parents_connection_alone_and_has_its_own(place: Redis) -> None:
@@ -255,7 +255,7 @@ def test_a_forked_child_leaves_the_parents_connection_alone_and_has_its_own(plac
     def child() -> bool:
         place.after_fork()
         own = listen(place)
-        return own.next(LONG_S) == Missed() and place._open == {own._connection}
+        return own.next(LONG_S) == Missed() and place._wire._open == {own._connection}
 
     assert in_a_fork(child)
     client.publish(place.channel, b"one")
