@@ -48,6 +48,8 @@ def relative(make: Callable[[], Comparison | Tally], calls: list[tuple[int, byte
         start, finish = counting.start, counting.finish
         for arm, key, failed, took in calls:
             finish(start("all", arm, key), failed, took)
+        if isinstance(counting, Tally):
+            counting.drain()
 
     work()
     gc.collect()
@@ -74,7 +76,7 @@ def test_a_call_costs_a_few_times_what_a_string_does(name: str) -> None:
 
 def test_a_call_in_a_fleet_costs_no_more() -> None:
     calls = stream(20_000, 0.5, 0.01)
-    here, there = relative(Comparison, calls), relative(Tally, calls)
+    here, there = relative(Comparison, calls[:2_000]), relative(Tally, calls[:2_000])  # what one flush holds
     print(f"\nfleet: {there / here:.2f} of a comparison's")
     assert there < 1.2 * here
 
