@@ -40,8 +40,8 @@ class Alerting:
     def tripped(self, told: Told) -> None:
         """A guard has found out something."""
         notice = told.notice
-        done = f"rolled back to {notice.control}" if told.rolled_back else "not rolled back, as its policy says"
-        message = f"{notice.candidate} is {done}, revision {notice.revision}: {notice.why}"
+        done = f"is rolled back to {notice.control}" if told.rolled_back else "is not rolled back"
+        message = f"{notice.candidate} {done}, revision {notice.revision}: {notice.why}"
         self.alerts.over("trip", notice.flag)
         self.alerts.raise_("trip", notice.flag, message)
 

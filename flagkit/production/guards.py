@@ -171,7 +171,7 @@ class Guards:
             tries=finding.tries,
             owner=self._owner(),
         )
-        rolled_back = guard.policy.action == ROLLBACK
+        rolled_back = guard.policy.action == ROLLBACK and not finding.alert
         if rolled_back:
             self.enter(notice)
         self._tell(Told(notice, finding.evidence, rolled_back))
@@ -261,7 +261,7 @@ class Guards:
         if guard is None:
             guard = self.guards[definition.key] = Guard(definition, policy, self._make, self.found, self._failed)
         elif definition is not guard.definition or policy != guard.policy:
-            guard.follow(definition, policy)
+            guard.follow(definition, policy, self._clock.monotonic_s())
         return guard
 
     def _failed(self, _: Exception) -> None:
