@@ -143,5 +143,5 @@ def gates(client: Client) -> None:
         assert_type(gate.on, bool)
         assert_type(gate.variant, str | None)
         gate.fail("empty")
-    later(7)  # type: ignore[arg-type]
+    print(later(7))  # type: ignore[arg-type]
     flagkit.GuardPolicy(alhpa=1)  # type: ignore[call-arg]
