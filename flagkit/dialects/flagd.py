@@ -156,7 +156,7 @@ class Reading:
     def _flag(self, entry: Entry, around: Surroundings) -> None:
         kept: Kept | None = entry.known
         if kept is not None:
-            if kept.used == self._used(around, frozenset(name for name, *_ in kept.used[2:])):
+            if kept.used == self._used(around, frozenset(name for name, _ in kept.used[2:])):
                 self._take(kept)
                 return
             ((key, value),) = json.loads("{" + kept.flag.text + "}").items()

@@ -133,8 +133,7 @@ class _Writer:
             self._share(shares, at, indent)
             return
         key, entries = split_key(arguments)
-        literal = all(isinstance(entry, list) and 0 < len(entry) <= 2 for entry in entries)
-        if not literal or not all(is_constant(entry[0]) for entry in entries):
+        if not all(map(_names_variant, entries)):
             self.lines.append(f"{indent}return {self._settle()}({write.value({FRACTIONAL: arguments})})")
             return
         # The variants are known, and how much each weighs will be: a ramp, as a rule.
@@ -190,6 +189,12 @@ class _Writer:
             made = {name: self._serve(name, None, placed=False) for name in self.flag.variants}
             self.settle = self.write.constant(_settling(made, self._default(Reason.DEFAULT), self.general))
         return self.settle
+
+
+def _names_variant(entry: Any) -> bool:
+    """Whether an entry of a ``fractional`` has a form that is sound, and a variant that is known."""
+    sound = isinstance(entry, list) and 0 < len(entry) <= 2
+    return sound and not isinstance(entry[0], (list, dict))
 
 
 def _settling(made: Mapping[str, Decision], default: Decision, general: Decision) -> Callable[[Any], Decision]:

@@ -47,9 +47,13 @@ class Evaluators:
         """
         return self._put_in(rule, -1) if self._order else rule
 
-    def texts(self, names: frozenset[str], texts: Mapping[str, str]) -> tuple[tuple[str, str | None, int], ...]:
-        """What ``names`` stand for now: equal when a rule that uses them is the same."""
-        return tuple((name, texts.get(name), self._order.get(name, -1)) for name in sorted(names))
+    def texts(self, names: frozenset[str], texts: Mapping[str, str]) -> tuple[tuple[str, str | None], ...]:
+        """What ``names`` stand for now, in the document's order: equal when a rule that uses them becomes the same.
+
+        texts: of all evaluators, by name.
+        """
+        ordered = sorted(names, key=lambda name: (self._order.get(name, -1), name))
+        return tuple((name, texts.get(name) if name in self._order else None) for name in ordered)
 
     def _measure(self, node: Any, after: int) -> Measure:
         """What ``node`` becomes, which stands in the evaluator numbered ``after``."""
