@@ -98,8 +98,7 @@ class _Writer:
         elif is_constant(node):
             self._return(self.decision(node, at, placed=placed), indent)
         else:
-            x = self.write.name()
-            self.lines.append(f"{indent}return {self._settle()}({x} := {self.write.value(node)})")
+            self.lines.append(f"{indent}return {self._settle()}({self.write.value(node)})")
 
     def _if(self, arguments: list[Any], at: str, indent: str) -> None:
         if self._if_placed(arguments, at, indent):

@@ -173,6 +173,8 @@ def test_evaluators_that_grow_without_bounds_are_refused_at_once() -> None:
     found = parsed({"f": {**BOOLEAN, "targeting": {"if": [{"$ref": "e0"}, "on"]}}, "g": BOOLEAN}, growing)
     assert decide(found, "g").reason is Reason.STATIC
     assert "too large with all it refers to" in messages(found)[0]
+    wide = {f"e{n}": {"$ref": "leaves"} for n in range(2000)} | {"leaves": [{"$ref": f"leaf{n}"} for n in range(2000)]}
+    assert parsed({"g": BOOLEAN}, wide | {f"leaf{n}": n for n in range(2000)}).problems == ()
     chain = {f"e{n}": {"!": {"$ref": f"e{n + 1}"}} for n in range(5000)}
     assert "too large" in messages(parsed({"f": {**BOOLEAN, "targeting": {"!": {"$ref": "e0"}}}}, chain))[0]
 
