@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -21,7 +22,10 @@ Effect = Callable[[int, int, np.ndarray, np.ndarray], "tuple[np.ndarray | float,
 
 
 class Fleet(NamedTuple):
-    """processes, each with per_s calls a second in the mean; every flush_s seconds each hands in what it counted."""
+    """processes, each with per_s calls a second in the mean; every flush_s seconds each hands in what it counted.
+
+    control_lags_s: how many seconds later the control's calls end than they began, on top of their durations.
+    """
 
     processes: int
     per_s: float
@@ -31,10 +35,15 @@ class Fleet(NamedTuple):
     cold: bool = False
     latency: float | None = None
     calls_per_unit: int = 31
+    control_lags_s: int = 0
 
     @property
     def pool(self) -> Pool:
         return Pool(latency_tolerance=self.latency, calls_per_unit=self.calls_per_unit)
+
+
+#: Calls under way in a process: when they end, and what ``finish`` is told.
+Late = deque[tuple[int, Any, bool, float]]
 
 
 def no_effect(second: int, process: int, arms: np.ndarray, numbers: np.ndarray) -> tuple[float, float]:
@@ -68,12 +77,16 @@ def judge(
     for tally in tallies:
         tally.windows((0, 0), pool._pace)
     numbers = np.zeros((fleet.processes, 2), dtype=int)
+    late: list[Late] = [deque() for _ in tallies]
     candidates = 0
     for second in range(seconds):
         for process, tally in enumerate(tallies):
             size = int(draw.poisson(fleet.per_s))
+            while late[process] and late[process][0][0] <= second:
+                tally.finish(*late[process].popleft()[1:])
             if size:
-                candidates += _serve(draw, fleet, units, tally, second, process, size, numbers[process], effect)
+                place = tally, second, process, numbers[process], late[process]
+                candidates += _serve(draw, fleet, units, place, size, effect)
             if (second + process) % fleet.flush_s == 0:
                 reply = pool.take(f"{process}", second, tally.drain(), float(second))
                 tally.windows(reply.windows, reply.pace)
@@ -86,14 +99,12 @@ def _serve(
     draw: np.random.Generator,
     fleet: Fleet,
     units: Units,
-    tally: Tally,
-    second: int,
-    process: int,
+    place: tuple[Tally, int, int, np.ndarray, Late],
     size: int,
-    numbers: np.ndarray,
     effect: Effect,
 ) -> int:
     """A second of one process; return how many calls were the candidate's."""
+    tally, second, process, numbers, late = place
     if units.activity is None:
         who = draw.integers(len(units.rates), size=size)
     else:
@@ -107,7 +118,11 @@ def _serve(
     for unit, arm, fails, duration in zip(
         who.tolist(), arms.tolist(), failed.tolist(), durations.tolist(), strict=True
     ):
-        tally.finish(tally.start("all", arm, b"%d" % unit), fails, duration)
+        call = tally.start("all", arm, b"%d" % unit)
+        if fleet.control_lags_s and not arm:
+            late.append((second + fleet.control_lags_s, call, fails, duration))
+        else:
+            tally.finish(call, fails, duration)
     return int(arms.sum())
 
 
@@ -187,6 +202,16 @@ def _(repetitions: int, whole: bool) -> Outcome:
     if not whole:
         cells = cells[::5]
     return rarely(found(at, *cell, each) for at, cell in enumerate(cells) for each in range(repetitions))
+
+
+@row("G", "the same, the control's calls ending 3 s later, outages, errors alone", quick=1, full=60)
+def _(repetitions: int, whole: bool) -> Outcome:
+    def found(number: int, each: int) -> bool:
+        draw = np.random.default_rng((75, number, each))
+        fleet = list(FLEETS.values())[number]._replace(share=0.2, control_lags_s=3)
+        return judge(draw, fleet, 120 if whole else 60, outages).seconds < inf
+
+    return rarely(found(number, each) for number in (0, 3) for each in range(repetitions))
 
 
 # -- cold starts
