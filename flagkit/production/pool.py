@@ -106,6 +106,8 @@ class Pool:
         """
         counted = unpack(packed)
         if self._is_new(process[:128], sequence, now_s):
+            if counted.anew:
+                self.settle()  # processes hear of a change one after another, and it is over with the last
             self._end_cold(now_s)
             self._count(counted, now_s)
             self._pass_windows()

@@ -165,7 +165,7 @@ def _(repetitions: int, whole: bool) -> Outcome:
     return table(repetitions, cells if whole else {name: cells[name] for name in ("x5", "x50")}, 1.25)
 
 
-@row("Y", "late x5, after 1.07e6 healthy calls", quick=0, full=60)
+@row("Y", "late x5, after 1.07e6 healthy calls", quick=0, full=40)
 def _(repetitions: int, whole: bool) -> Outcome:
     cells: dict[str, tuple[Make, float]] = {"many units": (streams.alike, 734), "Zipf": (streams.many_zipf, 1069)}
     return worst(
