@@ -40,8 +40,8 @@ class Alerting:
     def tripped(self, told: Told) -> None:
         """A guard has found out something."""
         notice = told.notice
-        done = f"rolled back to {notice.control}" if told.rolled_back else "not rolled back, as its policy says"
-        message = f"{notice.candidate} is {done}, revision {notice.revision}: {notice.why}"
+        done = f"is rolled back to {notice.control}" if told.rolled_back else "is not rolled back"
+        message = f"{notice.candidate} {done}, revision {notice.revision}: {notice.why}"
         self.alerts.over("trip", notice.flag)
         self.alerts.raise_("trip", notice.flag, message)
 
@@ -55,7 +55,7 @@ class Alerting:
         for reason, count in losses.items():
             more = count - before.get(reason, 0)
             if more:
-                self.alerts.raise_("lost", reason, f"{more} events, {count} since the start")
+                self.alerts.raise_("lost", reason, f"{more} now, {count} since the start")
             else:
                 self.alerts.over("lost", reason)
 
@@ -64,8 +64,8 @@ class Alerting:
         return self._worker.faults
 
     def close(self, timeout_s: float) -> None:
-        self._worker.stop(timeout_s)
-        self.alerts.step()  # what was raised last is told, once
+        if self._worker.stop(timeout_s):
+            self.alerts.step()  # what was raised last is told, and sent if it can be
         self.alerts.close()
 
     def after_fork(self) -> None:

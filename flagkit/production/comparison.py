@@ -259,6 +259,14 @@ class Comparison:
         for clock in self.clocks:
             clock.forget_risks(bytes(clock.table))
 
+    def cell(self, handle: Handle) -> int:
+        """The cell of a call's unit."""
+        return handle[1]
+
+    def counts(self, handle: Handle) -> bool:
+        """Whether a call counts, on the short clock: it is one of the first of its unit, which had no event."""
+        return handle[4] is not None and not handle[5] & 1 << ERRORS
+
     def evidence(self) -> Evidence:
         """What was counted so far."""
         long, short = self.clocks

@@ -230,6 +230,14 @@ class Tally:
             self._table = bytearray(CELLS)
         self._windows = ids
 
+    def cell(self, handle: Handle) -> int:
+        """The cell of a call's unit."""
+        return handle[3] & CELL
+
+    def counts(self, handle: Handle) -> bool:
+        """Whether a call counts: it is one of the first of its unit."""
+        return handle[2] is not None
+
     def evidence(self) -> Evidence:
         """What this process counted. Evidence and limits are the judge's: 0 of 1 here."""
         sums = self._sums

@@ -36,6 +36,8 @@ class Counting(Protocol):
     def late(self, rule: str, arm: int, key: bytes) -> None: ...
     def settle(self) -> None: ...
     def evidence(self) -> Evidence: ...
+    def cell(self, handle: Any) -> int: ...
+    def counts(self, handle: Any) -> bool: ...
 
     @property
     def verdict(self) -> Verdict | None: ...
@@ -46,9 +48,10 @@ class Counting(Protocol):
 class Finding(NamedTuple):
     """What a trial found out.
 
-    kind: ``errors``, ``latency``, ``slo`` or ``breaker``. why: for people. evidence: plain numbers.
+    kind: ``errors``, ``latency``, ``slo``, ``breaker``, ``mismatch`` or ``interference``. why: for people. evidence:
+    plain numbers.
     latched: it stays until a higher revision; else it is tried again after ``wait_s``, for the ``tries``-th time.
-    over: the candidate has turned out well after all, and is served again.
+    over: the candidate has turned out well after all, and is served again. alert: it is to be said, and no more.
     """
 
     kind: str
@@ -58,6 +61,7 @@ class Finding(NamedTuple):
     wait_s: float = 0.0
     tries: int = 0
     over: bool = False
+    alert: bool = False
 
 
 class GuardStatus(NamedTuple):
@@ -175,6 +179,12 @@ class Trial:
         """Rules or shares have changed."""
         self._policy = policy
         self.counting.settle()
+
+    def doubt(self, kind: str, why: str) -> None:
+        """Something is wrong with what is compared: people are to know, and nothing is rolled back for it."""
+        if kind == "mismatch":
+            self._convicted = True
+        self.finding = Finding(kind, why, as_numbers(self.counting.evidence()), alert=True)
 
     def collect(self) -> bytes:
         """What was counted for the fleet's judge since the last time."""

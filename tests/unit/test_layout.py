@@ -60,7 +60,18 @@ ONLY_FOR = {
 #: The mathematics of guards, of which a service's judge needs all.
 MATHEMATICS = tuple(
     f"flagkit.production.{name}"
-    for name in ("sequential", "clocks", "comparison", "breaker", "power", "tally", "pool", "judge", "metrics")
+    for name in (
+        "sequential",
+        "clocks",
+        "comparison",
+        "breaker",
+        "power",
+        "tally",
+        "pool",
+        "judge",
+        "metrics",
+        "integrity",
+    )
 )
 #: Room -> what it may import that is neither flagkit's nor Python's. Integrations may import what they integrate.
 THIRD_PARTY = {
