@@ -7,7 +7,6 @@ himself: definitions that are stale, events that are lost. Nothing runs before t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from flagkit.clock import Clock
 from flagkit.production.alerts import Alert, Alerts, Messenger
@@ -72,18 +71,3 @@ class Alerting:
         self.alerts.after_fork()
         self._worker.after_fork()
         self._losses = {}
-
-
-def properties(told: Told) -> dict[str, Any]:
-    """What a collector is told of a trip, as properties of a metric event."""
-    notice = told.notice
-    return {
-        "feature_flag.key": notice.flag,
-        "candidate": notice.candidate,
-        "control": notice.control,
-        "revision": notice.revision,
-        "kind": notice.kind,
-        "why": notice.why,
-        "rolled_back": told.rolled_back,
-        **told.evidence,
-    }
