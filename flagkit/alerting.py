@@ -63,8 +63,8 @@ class Alerting:
         return self._worker.faults
 
     def close(self, timeout_s: float) -> None:
-        if self._worker.stop(timeout_s):
-            self.alerts.step()  # what was raised last is told, and sent if it can be
+        """Let what is being told be told, for at most ``timeout_s`` seconds."""
+        self._worker.stop(timeout_s)
         self.alerts.close()
 
     def after_fork(self) -> None:

@@ -445,9 +445,9 @@ class Client:
         self._answers = self._feed.snapshot
         ends_s = self._clock.monotonic_s() + timeout_s
         self._feed.stop()
-        self._guarding.close(min(timeout_s, _GUARDS_S))
-        self._alerting.close(min(timeout_s, _GUARDS_S))
         left = self._recording.close(timeout_s) if self._recording is not None else 0
+        self._guarding.close(min(_GUARDS_S, max(0.0, ends_s - self._clock.monotonic_s())))
+        self._alerting.close(min(_GUARDS_S, max(0.0, ends_s - self._clock.monotonic_s())))
         self._feed.close(ends_s)
         return left
 
