@@ -5,15 +5,19 @@ Called by ``Client`` before anything is made, so that a mistake is met where it 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flagkit.clock import Clock, SystemClock
 from flagkit.config import Config
 from flagkit.errors import ConfigError
 from flagkit.sinks import Http as HttpSink
-from flagkit.sinks import Sink, UsageSink
+from flagkit.sinks import Sink, UsageSink, Webhook
 from flagkit.sources import Http as HttpSource
 from flagkit.sources import Source
+
+if TYPE_CHECKING:
+    from flagkit.fleets import Fleet
+    from flagkit.production.alerts import Messenger
 
 
 class _Unset:
@@ -42,19 +46,52 @@ def checked_clock(clock: object) -> Clock:
     return clock
 
 
-def checked_ends(url: object, key: str | None, source: object, sink: object) -> tuple[Source, Sink | UsageSink | None]:
-    """The source and the sink that the arguments mean. Raises: ConfigError."""
+class Ends(NamedTuple):
+    """What a client is connected to. sink: of events. usage: of counts of calls."""
+
+    source: Source
+    sink: Sink | None
+    usage: UsageSink | None
+    fleet: Fleet | None
+    webhook: Messenger | None
+
+
+def checked_ends(
+    url: object, key: str | None, source: object, sink: object, fleet: object = UNSET, webhook: object = UNSET
+) -> Ends:
+    """What the arguments mean. Raises: ConfigError."""
+    from flagkit.fleets import Fleet, Http  # not at import: many a program never makes a client
+    from flagkit.production.alerts import Messenger
+
     if (url is None) == (source is None):
         expected = "the URL of a flagkit service, or else a source" + (", not both" if source is not None else "")
         raise ConfigError("url", url, expected, secret=url is not None)  # somebody may have put a password into it
-    if source is not None and (isinstance(source, type) or not isinstance(source, Source)):
-        raise ConfigError("source", source, "a source, such as flagkit.sources.File(path)")
-    if sink is not UNSET and sink is not None and (isinstance(sink, type) or not isinstance(sink, (Sink, UsageSink))):
-        raise ConfigError("sink", sink, "a sink, such as flagkit.sinks.Log(), or None")
-    if isinstance(source, Source):
+    kinds: tuple[tuple[str, object, type | tuple[type, ...], str], ...] = (
+        ("source", source, Source, "a source, such as flagkit.sources.File(path)"),
+        ("sink", sink, (Sink, UsageSink), "a sink, such as flagkit.sinks.Log(), or None"),
+        ("fleet", fleet, Fleet, "a fleet, such as flagkit.fleets.Redis(url), or None"),
+        ("webhook", webhook, Messenger, "a flagkit.sinks.Webhook, or None"),
+    )
+    for name, given, kind, expected in kinds:
+        if given is not None and given is not UNSET and (isinstance(given, type) or not isinstance(given, kind)):
+            raise ConfigError(name, given, expected)
+    if webhook is UNSET:
+        webhook = Webhook.from_environment()
+    if source is not None:
         if key is not None:
             raise ConfigError("key", key, "no key beside a source; give it to the source", secret=True)
-        return source, None if sink is UNSET else sink
+        to = _sinks(None if sink is UNSET else sink)
+        return Ends(source, *to, None if fleet is UNSET else fleet, webhook)  # type: ignore[arg-type]
     if not isinstance(url, str):
         raise ConfigError("url", url, "a string such as 'https://flags.example.com'")
-    return HttpSource(url, key=key), HttpSink(url, key=key) if sink is UNSET else sink
+    return Ends(
+        HttpSource(url, key=key),
+        *_sinks(HttpSink(url, key=key) if sink is UNSET else sink),
+        Http(url, key=key) if fleet is UNSET else fleet,  # type: ignore[arg-type]
+        webhook,  # type: ignore[arg-type]
+    )
+
+
+def _sinks(sink: Any) -> tuple[Sink | None, UsageSink | None]:
+    """Where events go, and where counts of calls do."""
+    return (sink.events, sink) if isinstance(sink, UsageSink) else (sink, None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
 from flagkit.arguments import UNSET, checked_clock, checked_config, checked_ends
 from flagkit.boundary import contained
@@ -20,22 +20,23 @@ from flagkit.core.explain import Explanation, explain
 from flagkit.core.logic import Decide, Forced
 from flagkit.core.policy import GuardPolicy
 from flagkit.core.snapshot import Snapshot
-from flagkit.counting import count_calls
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
-from flagkit.guarding import Guarding
 from flagkit.production.branch import UNCOUNTED
 from flagkit.production.gate import Gate
 from flagkit.production.passage import Chosen, GateOptions, Ignored
-from flagkit.runtime.feed import Feed
-from flagkit.runtime.handlers import Event, Handler
+from flagkit.runtime.handlers import Event, EventDetails, Handler
 from flagkit.runtime.process import process
-from flagkit.runtime.recording import Recording
 from flagkit.runtime.stats import Status, worst
-from flagkit.runtime.usage import Reporting
 from flagkit.sinks import Sink, UsageSink
 from flagkit.sources import File, Source
+
+if TYPE_CHECKING:
+    from flagkit.fleets import Fleet
+    from flagkit.production.alerts import Messenger
+    from flagkit.production.guards import Told
+    from flagkit.runtime.usage import Reporting
 
 T = TypeVar("T")
 
@@ -83,6 +84,10 @@ class Client:
             and without one none.
         config: settings; ``Config()`` if not given.
         clock: time, for tests.
+        fleet: where the processes of the service count together for guards (``flagkit.fleets``); None: each by itself.
+            Not given: the service at ``url``, and without one none.
+        webhook: where alerts go (``flagkit.sinks.Webhook``); None: nowhere but to the log and to handlers. Not given:
+            the one whose URL is in the environment's FLAGKIT_WEBHOOK_URL, if any.
 
     Raises: ConfigError naming the argument. Nothing else, then or later: what goes wrong is in ``status``.
     Making a client starts nothing and waits for nothing; local definitions are read at once, so that the first answer
@@ -98,35 +103,48 @@ class Client:
         sink: Sink | UsageSink | None = UNSET,
         config: Config | None = None,
         clock: Clock | None = None,
+        fleet: Fleet | None = UNSET,
+        webhook: Messenger | None = UNSET,
     ) -> None:
+        # Not at import: many a program imports this and never makes a client.
+        from flagkit.alerting import Alerting
+        from flagkit.guarding import Guarding
+        from flagkit.runtime.feed import Feed
+        from flagkit.runtime.recording import Recording
+
         self._config = checked_config(config)
         self._clock = checked_clock(clock)
-        source, to = checked_ends(url, key, source, sink)
-        usage, sink = (to, to.events) if isinstance(to, UsageSink) else (None, to)
+        ends = checked_ends(url, key, source, sink, fleet, webhook)
         self._errors: dict[str, int] = {}
         self._closed = False
         self._answers: _Answers = _Asleep(self)
-        self._guarding = Guarding(self._config, self._clock, self._track_trip, self._slumber)
+        self._guarding = Guarding(self._config, self._clock, ends.fleet, self._tripped, self._slumber)
         self._guards = self._guarding.guards
         #: Records an exposure, once the client is awake.
         self._record: Callable[[Decision, bytes], None] = _nowhere
         self._feed = Feed(
-            source,
+            ends.source,
             self._config,
             self._clock,
             changed=self._changed,
             ended=self._slumber,
-            observe=sink is not None,
+            observe=ends.sink is not None,
             trips=self._guarding.trips,
+            stands=self._stands,
         )
+        self._alerting = Alerting(ends.webhook, self._clock, self._feed.handlers.emit, self._labels)
         self._guarding.use(self._feed.current.retrip)
         self._recording = (
-            Recording(sink, self._config, self._clock, self._feed.environment, self._slumber)
-            if sink is not None
+            Recording(ends.sink, self._config, self._clock, self._feed.environment, self._slumber)
+            if ends.sink is not None
             else None
         )
-        self._reporting = Reporting(usage, self._config, self._clock, self._slumber) if usage is not None else None
-        if self._reporting is not None:
+        self._reporting: Reporting | None = None
+        if ends.usage is not None:
+            from flagkit.counting import count_calls
+            from flagkit.runtime.usage import Reporting
+
+            self._reporting = Reporting(ends.usage, self._config, self._clock, self._slumber)
             count_calls(self, self._reporting.counts.count)
 
     @classmethod
@@ -441,10 +459,11 @@ class Client:
         self._answers = self._feed.snapshot
         ends_s = self._clock.monotonic_s() + timeout_s
         self._feed.stop()
-        self._guarding.close(min(timeout_s, _GUARDS_S))
         left = self._recording.close(timeout_s) if self._recording is not None else 0
         if self._reporting is not None:
             left += self._reporting.close(max(0.0, ends_s - self._clock.monotonic_s()))
+        self._guarding.close(min(_GUARDS_S, max(0.0, ends_s - self._clock.monotonic_s())))
+        self._alerting.close(min(_GUARDS_S, max(0.0, ends_s - self._clock.monotonic_s())))
         self._feed.close(ends_s)
         return left
 
@@ -459,7 +478,7 @@ class Client:
     def status(self) -> Status:
         """How it stands: definitions, source, sink, and the account of every event. A frozen value. Raises: nothing."""
         feed, guarding, recording, reporting = self._feed, self._guarding, self._recording, self._reporting
-        ends = (recording, reporting)
+        always = (feed, guarding, self._alerting)
         return Status(
             ready=feed.snapshot.ready,
             version=feed.snapshot.definitions.version,
@@ -471,10 +490,12 @@ class Client:
             account=recording.account() if recording is not None else None,
             problems=feed.current.problems,
             trips=self._guards.book.reasons(feed.snapshot.definitions),
+            fleet=guarding.fleet,
+            alerts=self._alerting.alerts.status,
             guards=self._guards.states,
             variants=self._guards.meters,
             errors=dict(self._errors),
-            worker_faults=feed.faults + guarding.faults + sum(end.faults for end in ends if end is not None),
+            worker_faults=sum(end.faults for end in (*always, recording, reporting) if end is not None),
             disk=worst(feed.poller.disk, guarding.disk, recording.disk if recording is not None else None),
             usage=reporting.state if reporting is not None else None,
         )
@@ -531,9 +552,19 @@ class Client:
         self.start()
         return self._feed.snapshot
 
-    def _track_trip(self, name: str, properties: dict[str, Any]) -> None:
+    def _tripped(self, told: Told) -> None:
+        """A guard has found out something: on whichever thread is counting."""
         if self._recording is not None:
-            self._recording.track(name, ANONYMOUS, None, properties)
+            self._recording.track("flagkit.trip", ANONYMOUS, None, told.properties)
+        self._alerting.tripped(told)
+
+    def _labels(self) -> Mapping[str, str]:
+        environment = self._feed.environment()
+        return {} if environment is None else {"environment": environment}
+
+    def _stands(self, standing: EventDetails | None) -> None:
+        account = self._recording.account() if self._recording is not None else None
+        self._alerting.look(standing, self._feed.poller.state.name, account.lost if account is not None else {})
 
     def _changed(self) -> None:
         # Whichever of two threads gets here last: the latest stays.
@@ -553,6 +584,7 @@ class Client:
         self._answers = _Asleep(self)
         self._feed.after_fork()
         self._guarding.after_fork()
+        self._alerting.after_fork()
         for end in (self._recording, self._reporting):
             if end is not None:
                 end.after_fork()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from flagkit.arguments import UNSET
 from flagkit.client import Client
@@ -23,6 +23,10 @@ from flagkit.production.gate import Gate
 from flagkit.production.passage import Chosen, GateOptions, Ignored
 from flagkit.sinks import Sink, UsageSink
 from flagkit.sources import Fetched, NotModified, Source, Static
+
+if TYPE_CHECKING:
+    from flagkit.fleets import Fleet
+    from flagkit.production.alerts import Messenger
 
 T = TypeVar("T")
 
@@ -52,13 +56,15 @@ def configure(
     sink: Sink | UsageSink | None = UNSET,
     config: Config | None = None,
     clock: Clock | None = None,
+    fleet: Fleet | None = UNSET,
+    webhook: Messenger | None = UNSET,
 ) -> Client:
     """Make and start the default client; arguments as for ``Client``. One that was there before is closed.
 
     Raises: ConfigError naming the argument; the client before then stays.
     """
     global _client
-    new = Client(url, key=key, source=source, sink=sink, config=config, clock=clock)
+    new = Client(url, key=key, source=source, sink=sink, config=config, clock=clock, fleet=fleet, webhook=webhook)
     for flag, policy in _policies.items():
         new._guards.adopt(flag, policy)
     with _configuring:

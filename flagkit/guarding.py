@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
 
+from flagkit.boundary import contained
 from flagkit.clock import Clock
 from flagkit.config import Config
 from flagkit.core.model import Definitions, FlagDefinition
 from flagkit.core.policy import GuardPolicy
 from flagkit.core.snapshot import Trips
+from flagkit.fleets import Fleet
 from flagkit.production.comparison import Comparison
 from flagkit.production.guards import Guards, Told
 from flagkit.production.host import Host
-from flagkit.production.trial import Trial
+from flagkit.production.lane import Lane
+from flagkit.production.tally import Tally
+from flagkit.production.trial import Counting, Trial
 from flagkit.production.watch import Watch
 from flagkit.runtime.backoff import SYSTEM_RANDOM
-from flagkit.runtime.stats import Standing
+from flagkit.runtime.link import Link
+from flagkit.runtime.stats import LinkState, Standing
 from flagkit.runtime.storage import Storage
 from flagkit.runtime.worker import Worker
 
@@ -29,19 +33,22 @@ from flagkit.runtime.worker import Worker
 class Guarding:
     """See the module.
 
-    Args: track, records a metric event with these properties. ended: told that a thread is ending although nobody asked
-        it to, so that somebody calls ``start`` again.
+    Args: fleet, where the processes of the service count together; None: each by itself. tell, told of trips as they
+        happen, on whichever thread is counting. ended, told that a thread is ending although nobody asked it to, so
+        that somebody calls ``start`` again.
     """
 
     def __init__(
         self,
         config: Config,
         clock: Clock,
-        track: Callable[[str, dict[str, Any]], None],
+        fleet: Fleet | None,
+        tell: Callable[[Told], None],
         ended: Callable[[], object],
     ) -> None:
         self._config = config
-        self._track = track
+        self._tell = tell
+        self._fleet = fleet
         self._owner = ""
         self.guards = Guards(clock, self._trial, self._told, self.owner)
         self._learned: Definitions | None = None
@@ -50,6 +57,12 @@ class Guarding:
         host = Host(config.state_dir) if config.state_dir is not None else None
         self._watch = Watch(self.guards, host, self._storage, clock, self.owner)
         self._worker = Worker("flagkit-guards", self._watch.step, clock, ended=ended)
+        self._workers = [self._worker]
+        self._link = Link("fleet", fleet.name, clock) if fleet is not None else None
+        self._lane: Lane | None = None
+        if fleet is not None and self._link is not None:
+            self._lane = Lane(self.guards, fleet, self._link, self.owner, tell, self._alone)
+            self._workers.append(Worker("flagkit-fleet", self._lane.step, clock, ended=ended))
 
     def use(self, retrip: Callable[[], None]) -> None:
         """What takes other ``trips`` into use. For a constructor."""
@@ -78,27 +91,42 @@ class Guarding:
     def start(self) -> None:
         """Have the clockwork run, if there is anything to guard. Cheap when it does. Raises: nothing."""
         if self.guards.any:
-            self._worker.start()
+            for worker in self._workers:
+                worker.start()
 
     @property
     def running(self) -> bool:
-        return self._worker.running or not self.guards.any
+        return not self.guards.any or all(worker.running for worker in self._workers)
+
+    @property
+    def fleet(self) -> LinkState | None:
+        """How it stands with the fleet; None without one."""
+        return self._link.state if self._link is not None else None
 
     def close(self, timeout_s: float) -> None:
         """End in peace, within ``timeout_s`` seconds."""
-        self._worker.stop(timeout_s)
+        for worker in self._workers:
+            worker.stop()
+        for worker in self._workers:
+            worker.stop(timeout_s / len(self._workers))
         self._watch.leave()
+        if self._fleet is not None:
+            contained(self._fleet.close, otherwise=None)
 
     def after_fork(self) -> None:
         """In a forked child: count anew; what has tripped stays so. Closes descriptors and assigns."""
         self._owner = ""
         self.guards.after_fork()
         self._watch.after_fork()
-        self._worker.after_fork()
+        for worker in self._workers:
+            worker.after_fork()
+        if self._fleet is not None and self._lane is not None:
+            self._lane.after_fork()
+            contained(self._fleet.after_fork, otherwise=None)
 
     @property
     def faults(self) -> int:
-        return self._worker.faults + self.guards.faults
+        return sum(worker.faults for worker in self._workers) + self.guards.faults
 
     @property
     def disk(self) -> Standing | None:
@@ -106,30 +134,29 @@ class Guarding:
         return self._storage.standing if self._recalled and self._config.state_dir is not None else None
 
     def _trial(self, flag: FlagDefinition, policy: GuardPolicy, candidate: str, candidates: int) -> Trial:
-        alpha = policy.alpha / candidates / self._config.processes
-        counting = Comparison(
-            alpha=alpha,
-            error_tolerance=policy.error_tolerance,
-            latency_tolerance=policy.latency_tolerance,
-            calls_per_unit=policy.calls_per_unit,
-            min_rate=policy.min_rate,
-        )
+        alpha = policy.alpha / candidates
+        counting: Counting
+        if self._lane is not None and self._lane.offered:
+            counting = Tally(latency_tolerance=policy.latency_tolerance, calls_per_unit=policy.calls_per_unit)
+        else:
+            alpha /= self._config.processes
+            counting = Comparison(
+                alpha=alpha,
+                error_tolerance=policy.error_tolerance,
+                latency_tolerance=policy.latency_tolerance,
+                calls_per_unit=policy.calls_per_unit,
+                min_rate=policy.min_rate,
+            )
         return Trial(flag.key, candidate, policy, alpha, counting, SYSTEM_RANDOM.random)
 
+    def _alone(self) -> None:
+        """There is no fleet after all: each process compares by itself."""
+        for guard in tuple(self.guards.guards.values()):
+            guard.renew()
+
     def _told(self, told: Told) -> None:
-        notice = told.notice
-        properties = {
-            "feature_flag.key": notice.flag,
-            "candidate": notice.candidate,
-            "control": notice.control,
-            "revision": notice.revision,
-            "kind": notice.kind,
-            "why": notice.why,
-            "rolled_back": told.rolled_back,
-            **told.evidence,
-        }
-        self._track("flagkit.trip", properties)
-        self._worker.wake()  # it tells the other processes
+        self._tell(told)
+        self._worker.wake()  # the other processes of the host are to know
 
 
 def _later() -> None:

@@ -6,7 +6,7 @@ no edit (``dialects.edits`` does), speaks to nobody and prints nothing.
 
 from flagkit.changes.history import Author, Change, History, undoing
 from flagkit.changes.logbook import Busy, Logbook, LogbookError, opened, read_history
-from flagkit.changes.orders import Kill, Order, OrderError, Ramp, Revert, Serve, order_document, order_from
+from flagkit.changes.orders import Kill, Order, OrderError, Ramp, Reset, Revert, Serve, order_document, order_from
 
 __all__ = [
     "Author",
@@ -19,6 +19,7 @@ __all__ = [
     "Order",
     "OrderError",
     "Ramp",
+    "Reset",
     "Revert",
     "Serve",
     "opened",

@@ -1,4 +1,4 @@
-"""What an operator may order: kill, ramp, set, revert, as values, and the one form in which they are sent.
+"""What an operator may order: kill, ramp, set, reset, revert, as values, and the one form in which they are sent.
 
 Pure. An order turns the text of a document and its history into an edit (``dialects.edits``); it opens nothing. The
 command line makes orders from what was typed, the service from what was sent.
@@ -65,6 +65,18 @@ class Serve:
 
 
 @dataclass(frozen=True)
+class Reset:
+    """A new try for what a guard has rolled back."""
+
+    flag: str
+    kind: ClassVar[str] = "reset"
+
+    def edit(self, text: str, history: History) -> Edit:  # noqa: ARG002
+        """Raises: EditError."""
+        return edits.new_try(text, self.flag)
+
+
+@dataclass(frozen=True)
 class Revert:
     """The last change of a flag, or of the file, undone; or the flag as it was after change ``to``."""
 
@@ -95,9 +107,9 @@ class Revert:
         return edits.put_back(text, last.flag, own[0].before, f"as it was before number {own[0].number}")
 
 
-Order: TypeAlias = Kill | Ramp | Serve | Revert
+Order: TypeAlias = Kill | Ramp | Serve | Reset | Revert
 
-_ORDERS: Final[Mapping[str, type[Order]]] = {order.kind: order for order in (Kill, Ramp, Serve, Revert)}
+_ORDERS: Final[Mapping[str, type[Order]]] = {order.kind: order for order in (Kill, Ramp, Serve, Reset, Revert)}
 
 
 def order_document(order: Order) -> dict[str, Any]:

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "power": ("power", "Say how soon a guard would find a regression."),
     "publish": ("publish", "Put definitions into Redis and tell every client of the change."),
     "ramp": ("ramp", "Change the percentage of a rollout."),
+    "reset": ("reset", "Give what a guard has rolled back a new try."),
     "revert": ("revert", "Undo the last change of a flag."),
     "serve": ("serve", "Serve definitions and collect events, on one host."),
     "set": ("set", "Serve one variant to everyone."),

@@ -39,7 +39,12 @@ Parse: TypeAlias = "Callable[[bytes, Definitions | None], Parsed]"
 #: News and the definitions in use -> what follows. Raises DefinitionsError when the news are refused.
 Follow: TypeAlias = "Callable[[bytes, Definitions], Followed]"
 
-_MODULES: Final = {"native": "flagkit.dialects.native", "unleash": "flagkit.dialects.unleash"}
+_MODULES: Final = {
+    "flagd": "flagkit.dialects.flagd",
+    "flagd-v3": "flagkit.dialects.flagd_v3",
+    "native": "flagkit.dialects.native",
+    "unleash": "flagkit.dialects.unleash",
+}
 #: Dialects in which a source can tell of a change without sending the whole document.
 _CHANGES: Final = {"native": "flagkit.dialects.native_changes", "unleash": "flagkit.dialects.unleash"}
 

@@ -93,6 +93,20 @@ def serve_all(text: str, flag: str, variant: str) -> Edit:
     return document.edit(flag, after, f'{_served(definition)} -> "{variant}" for everyone', held)
 
 
+def new_try(text: str, flag: str) -> Edit:
+    """The flag with the next revision of its guard: what has tripped is served again, and judged anew.
+
+    Raises: EditError, also when the flag has no guard.
+    """
+    document = _Document(text)
+    guard = document.good(flag).guard
+    if guard is None:
+        raise EditError(f"{flag}: has no guard, so there is nothing to reset")
+    after = put(document.flag(flag), ("guard", "revision"), guard.revision + 1)
+    after = drop(after, ("guard", "tripped"))
+    return document.edit(flag, after, f"guard: revision {guard.revision} -> {guard.revision + 1}")
+
+
 def put_back(text: str, flag: str, definition: str, summary: str) -> Edit:
     """The flag exactly as it was once written. Raises: EditError."""
     return _Document(text).edit(flag, definition, summary)

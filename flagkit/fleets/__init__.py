@@ -4,6 +4,7 @@ Anything with the members of ``Fleet`` is one; see its contract before writing y
 """
 
 from flagkit.fleets.fleet import Counts, Fleet, Judge, Judged, Report, Trial, Word
+from flagkit.fleets.http import Http
 from flagkit.fleets.redis import Redis
 
-__all__ = ["Counts", "Fleet", "Judge", "Judged", "Redis", "Report", "Trial", "Word"]
+__all__ = ["Counts", "Fleet", "Http", "Judge", "Judged", "Redis", "Report", "Trial", "Word"]

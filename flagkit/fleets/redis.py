@@ -59,7 +59,10 @@ class Redis:
     def exchange(
         self, process: str, sequence: int, reports: Sequence[Report], judge: Judge, *, deadline_s: float
     ) -> Sequence[Word]:
-        """See ``Fleet``. Counts of a trial that has its final word are not handed in."""
+        """See ``Fleet``. Counts of a trial that has its final word are not handed in.
+
+        Raises: FetchError; what ``judge`` raises against its contract.
+        """
 
         def work(deadline: Deadline) -> list[Word]:
             attended = [(report, Places(self._prefix, report.trial)) for report in reports]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
-from urllib.parse import quote
 
 from flagkit.fleets.fleet import EXPIRES_S, Counts, Judged, Trial
 
@@ -153,6 +152,8 @@ class Places:
 
 def _quoted(name: str) -> str:
     """Without ``:``, ``{`` and ``}``, whatever a backend calls its flags."""
+    from urllib.parse import quote  # loaded with the wire; on top it would cost every `import flagkit`
+
     return quote(name, safe="", errors="surrogatepass")
 
 

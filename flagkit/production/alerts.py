@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random, SystemRandom
-from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from flagkit.boundary import contained
 from flagkit.clock import Clock
@@ -69,6 +69,7 @@ class AlertStatus(NamedTuple):
     last_error: str | None
 
 
+@runtime_checkable
 class Messenger(Protocol):
     """What ``sinks.Webhook`` is."""
 

@@ -22,7 +22,8 @@ from flagkit.production.call import Guarded, Marking
 from flagkit.production.guard import Guard, place
 from flagkit.production.host import Notice
 from flagkit.production.metrics import Meter, VariantMetrics
-from flagkit.production.trial import Finding, GuardStatus, Trial
+from flagkit.production.standing import GuardStatus
+from flagkit.production.trial import Finding, Trial
 from flagkit.production.trips import TripBook, control_of
 
 #: Pairs of flag and variant that are metered; a gate on a further one is not.
@@ -37,6 +38,21 @@ class Told(NamedTuple):
     notice: Notice
     evidence: Mapping[str, Any]
     rolled_back: bool
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """For a collector: the properties of a metric event."""
+        notice = self.notice
+        return {
+            "feature_flag.key": notice.flag,
+            "candidate": notice.candidate,
+            "control": notice.control,
+            "revision": notice.revision,
+            "kind": notice.kind,
+            "why": notice.why,
+            "rolled_back": self.rolled_back,
+            **self.evidence,
+        }
 
 
 class Guards:
@@ -171,7 +187,7 @@ class Guards:
             tries=finding.tries,
             owner=self._owner(),
         )
-        rolled_back = guard.policy.action == ROLLBACK
+        rolled_back = guard.policy.action == ROLLBACK and not finding.alert
         if rolled_back:
             self.enter(notice)
         self._tell(Told(notice, finding.evidence, rolled_back))
@@ -189,13 +205,20 @@ class Guards:
         """Serve the control from here on; return whether that is news."""
         news = self.book.put(notice)
         if news:
+            self._rest(notice.flag, resting=True)
             self.retrip()
         return news
 
     def withdraw(self, notice: Notice) -> None:
         """A trip that others had put up is over."""
         self.book.drop(notice.flag, notice.candidate)
+        self._rest(notice.flag, resting=False)
         self.retrip()
+
+    def _rest(self, flag: str, *, resting: bool) -> None:
+        guard = self.guards.get(flag)
+        if guard is not None:
+            guard.rest(resting)
 
     # -- how it stands
 
@@ -260,8 +283,10 @@ class Guards:
         guard = self.guards.get(definition.key)
         if guard is None:
             guard = self.guards[definition.key] = Guard(definition, policy, self._make, self.found, self._failed)
+            tripped = [name for name in guard.trials if self.book.why(self._definitions, definition.key, name)]
+            guard.rest(bool(tripped))
         elif definition is not guard.definition or policy != guard.policy:
-            guard.follow(definition, policy)
+            guard.follow(definition, policy, self._clock.monotonic_s())
         return guard
 
     def _failed(self, _: Exception) -> None:

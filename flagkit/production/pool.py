@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from math import isfinite
+from math import exp, isfinite, log
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from flagkit.production.clocks import (
@@ -36,7 +36,7 @@ from flagkit.production.sequential import SloEProcess
 from flagkit.production.tally import ARM_AT, COLD_AT, EVENTS_AT, LATE, RULE_AT, Counted, unpack
 
 #: Rules compared, and processes remembered, at most.
-MAX_RULES: Final = 256
+MAX_RULES: Final = 64
 MAX_PROCESSES: Final = 2_048
 #: A process that was not heard of for so long may be forgotten when there are too many, seconds.
 _GONE_S: Final = 300.0
@@ -46,7 +46,7 @@ _COLD_S: Final = 5.0
 #: Numbers of flushes that are told apart behind a process's latest.
 _REMEMBERED: Final = 64
 _VERSION: Final = 1
-_MOST_DUMPED: Final = 1 << 20
+_MOST_DUMPED: Final = 1 << 23
 _FAILED, _SLOW = 1 << ERRORS, 1 << P90
 _UNKNOWN: Final = 1 << P90 | 1 << P99
 
@@ -58,10 +58,11 @@ _EVENTS_FROM, _MISSING_FROM, _ROW = 2, 8, 14
 
 
 class Reply(NamedTuple):
-    """verdict: the first there was. windows: of the long clock and the short one, for ``Tally.windows``."""
+    """verdict: the first there was. windows, of the long clock and the short one, and pace: for ``Tally.windows``."""
 
     verdict: Verdict | None
     windows: tuple[int, int]
+    pace: tuple[float, float] | None
 
 
 class Pool:
@@ -93,6 +94,7 @@ class Pool:
         #: Calls that have passed, for the windows: where units were sampled, as many as would have been of the sample.
         self._passed = 0
         self._slow = [0, 0]
+        self._pace: tuple[float, float] | None = None
         self.verdict: Verdict | None = None
 
     def take(self, process: str, sequence: int, packed: bytes, now_s: float) -> Reply:
@@ -104,11 +106,13 @@ class Pool:
         """
         counted = unpack(packed)
         if self._is_new(process[:128], sequence, now_s):
+            if counted.anew:
+                self.settle()  # processes hear of a change one after another, and it is over with the last
             self._end_cold(now_s)
             self._count(counted, now_s)
             self._pass_windows()
         long, short = self._clocks
-        return Reply(self.verdict, (long.window, short.window))
+        return Reply(self.verdict, (long.window, short.window), self._pace)
 
     def settle(self) -> None:
         """Rules or shares have changed: what is compared from here on does not meet what was before."""
@@ -167,6 +171,9 @@ class Pool:
 
     def _count(self, counted: Counted, now_s: float) -> None:
         rules = [self._admitted(rule) for rule in counted.rules]
+        if counted.pace is not None:
+            p90, p99 = self._pace or counted.pace
+            self._pace = _between(p90, counted.pace[0]), _between(p99, counted.pace[1])
         for totals in counted.totals:
             self._sums = [have + more for have, more in zip(self._sums, totals, strict=True)]
             self._passed += (totals[0] + totals[1]) >> counted.halvings
@@ -287,6 +294,7 @@ class Pool:
             "sums": self._sums,
             "slow": self._slow,
             "passed": self._passed,
+            "pace": self._pace,
             "floor": None if self._floor is None else self._floor.state(),
             "verdict": self.verdict,
         }
@@ -323,12 +331,21 @@ class Pool:
         rules = {_text(rule) for rule in header["rules"]}
         processes = {_text(name): _heard(each) for name, each in header["processes"].items()}
         sums, slow, (passed,) = _wholes(header["sums"], 4), _wholes(header["slow"], 2), _wholes([header["passed"]], 1)
+        pace = None if header["pace"] is None else (_seconds(header["pace"][0]), _seconds(header["pace"][1]))
+        if pace is not None and not 0 < pace[0] <= pace[1]:
+            raise ValueError("no latencies of a control")
         verdict = None if header["verdict"] is None else _verdict(header["verdict"])
         if tables or len(waiting) != 2 or len(rules) > MAX_RULES or len(processes) > MAX_PROCESSES:
             raise ValueError("not a dump of a pool of this size")
         self._clocks, self._open, self._rules, self._processes = tuple(clocks), waiting, rules, processes
-        self._sums, self._slow, self._passed, self.verdict = sums, slow, passed, verdict
+        self._sums, self._slow, self._passed = sums, slow, passed
+        self._pace, self.verdict = pace, verdict
         self._floor = floor or self._floor
+
+
+def _between(before: float, now: float) -> float:
+    """A tenth of the way, in proportions."""
+    return before * exp(0.1 * log(now / before))
 
 
 def _wholes(value: Any, count: int) -> list[int]:

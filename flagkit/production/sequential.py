@@ -18,6 +18,7 @@ Ratios: TypeAlias = tuple[float, ...]
 #: Above how many seconds a call is slow: by p90, of control and candidate, then by p99.
 Bounds: TypeAlias = tuple[float, float, float, float]
 _LEAST_S: Final = 1e-9
+_MOST_S: Final = 1e6
 _LEAST_DEADLINE_S: Final = 1.0
 _DEADLINE_P99: Final = 10.0
 _UNKNOWN_DEADLINE_S: Final = 60.0
@@ -230,12 +231,20 @@ class Pace:
         first.append(seconds)
         if len(first) == 64:
             first.sort()
-            self.p90, self.p99 = max(first[57], _LEAST_S), max(first[62], _LEAST_S)
+            self.p90, self.p99 = max(first[57], _LEAST_S), max(first[63], _LEAST_S)
             self._first = []
 
     @property
     def known(self) -> bool:
         return self.p90 != inf
+
+    @property
+    def quantiles(self) -> tuple[float, float] | None:
+        """p90 and p99, from a nanosecond to some days, in order; None while they are not known."""
+        if not self.known:
+            return None
+        p90 = min(max(self.p90, _LEAST_S), _MOST_S)
+        return p90, min(max(self.p99, p90), _MOST_S)
 
     def bounds(self, slower: float) -> Bounds:
         """For a block that begins; ``slower``: the candidate's bounds, relative to the control's."""

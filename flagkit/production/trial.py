@@ -13,8 +13,11 @@ from typing import Any, Final, NamedTuple, Protocol
 from flagkit.core.policy import GuardPolicy
 from flagkit.production.breaker import Breaker
 from flagkit.production.comparison import Evidence, Verdict, as_numbers
+from flagkit.production.judge import words
 from flagkit.production.power import expected_calls
 from flagkit.production.sequential import SloEProcess, upper_limit
+from flagkit.production.standing import GuardStatus
+from flagkit.production.tally import Tally
 
 #: Under this share of control calls hardly anything can be learnt from comparing.
 _LEAST_CONTROL: Final = 0.1
@@ -34,6 +37,8 @@ class Counting(Protocol):
     def late(self, rule: str, arm: int, key: bytes) -> None: ...
     def settle(self) -> None: ...
     def evidence(self) -> Evidence: ...
+    def cell(self, handle: Any) -> int: ...
+    def counts(self, handle: Any) -> bool: ...
 
     @property
     def verdict(self) -> Verdict | None: ...
@@ -44,9 +49,10 @@ class Counting(Protocol):
 class Finding(NamedTuple):
     """What a trial found out.
 
-    kind: ``errors``, ``latency``, ``slo`` or ``breaker``. why: for people. evidence: plain numbers.
+    kind: ``errors``, ``latency``, ``slo``, ``breaker``, ``mismatch`` or ``interference``. why: for people. evidence:
+    plain numbers.
     latched: it stays until a higher revision; else it is tried again after ``wait_s``, for the ``tries``-th time.
-    over: the candidate has turned out well after all, and is served again.
+    over: the candidate has turned out well after all, and is served again. alert: it is to be said, and no more.
     """
 
     kind: str
@@ -56,26 +62,7 @@ class Finding(NamedTuple):
     wait_s: float = 0.0
     tries: int = 0
     over: bool = False
-
-
-class GuardStatus(NamedTuple):
-    """How one candidate stands with its guard.
-
-    state: ``judging``; ``underpowered`` (so few calls, units or controls that a regression of x5 would take 100,000
-        calls of the candidate or more to be found); ``blind`` (hardly a call is the control's, and no error rate is
-        known that it may have); ``tripped``; ``open`` or ``half_open`` (the breaker).
-    calls, failures: of the control and of the candidate, that count. evidence: the larger of the two clocks' e-value,
-        relative to its limit: 1 trips. why: of a trip.
-    """
-
-    flag: str
-    candidate: str
-    revision: int
-    state: str
-    calls: tuple[int, int]
-    failures: tuple[int, int]
-    evidence: float
-    why: str | None = None
+    alert: bool = False
 
 
 class Trial:
@@ -119,7 +106,7 @@ class Trial:
         counting = self.counting
         counting.finish(handle, failed, seconds)
         if counting.verdict is not None and not self._convicted:
-            self._convict(counting.verdict.kind, self._words(counting.verdict.kind))
+            self._convict(counting.verdict.kind, words(counting.verdict.kind, counting.evidence()))
 
     def control_ended(self, failed: bool) -> None:
         """A call of the control's has ended, whether or not it was compared."""
@@ -173,6 +160,23 @@ class Trial:
         """Rules or shares have changed."""
         self._policy = policy
         self.counting.settle()
+
+    def doubt(self, kind: str, why: str) -> None:
+        """Something is wrong with what is compared: people are to know, and nothing is rolled back for it."""
+        if kind == "mismatch":
+            self._convicted = True
+        self.finding = Finding(kind, why, as_numbers(self.counting.evidence()), alert=True)
+
+    def collect(self) -> bytes:
+        """What was counted for the fleet's judge since the last time."""
+        counting = self.counting
+        return counting.drain() if isinstance(counting, Tally) else b""
+
+    def hear(self, windows: tuple[int, int], pace: tuple[float, float] | None) -> None:
+        """See ``Tally.windows``."""
+        counting = self.counting
+        if isinstance(counting, Tally):
+            counting.windows(windows, pace)
 
     # -- for any thread
 
@@ -260,12 +264,3 @@ class Trial:
     def _let_probe(self) -> None:
         if self.breaker.state == "half_open" and not self._probes:
             self._probes.append(None)
-
-    def _words(self, kind: str) -> str:
-        evidence = self.counting.evidence()
-        (calls, candidate_calls), (failures, candidate_failures) = evidence.calls, evidence.failures
-        if kind == "errors":
-            return (
-                f"fails more often: {candidate_failures} of {candidate_calls} calls, the control {failures} of {calls}"
-            )
-        return f"slower than the control, in {candidate_calls} calls against {calls}"

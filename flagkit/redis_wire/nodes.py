@@ -7,15 +7,17 @@ client for clusters keeps no deadline and its transactions are newer than redis-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
 from flagkit.http.address import is_loopback
 from flagkit.redis_wire.address import RedisAddress
-from flagkit.redis_wire.wire import Deadline, RedisWire, first_refusal, talk
+from flagkit.redis_wire.wire import Deadline, RedisWire, first_refusal, readable, talk
 
 T = TypeVar("T")
 
 _MOST_KNOWN: Final = 16
+_SLOTS: Final = 16_384
 _MOST_MOVES: Final = 5
 
 
@@ -94,8 +96,9 @@ class Nodes:
 
     def close(self) -> None:
         """Let go of the connections; of those in use, whichever thread notices."""
-        while self._idle:
-            self._wire.close_one(self._idle.popitem()[1])
+        with suppress(KeyError):  # none is left, or another thread has just taken the last
+            while True:
+                self._wire.close_one(self._idle.popitem()[1])
         self._wire.close()
 
     def after_fork(self) -> None:
@@ -124,18 +127,21 @@ class Nodes:
         return connection
 
     def _moved(self, address: RedisAddress, answers: list[Any]) -> bool:
-        """Whether all this is elsewhere, which is noted. Raises: FetchError."""
-        from redis.exceptions import MovedError
+        """Whether all this is elsewhere, which is noted. Raises: FetchError; what redis-py does."""
+        from flagkit.redis_wire.reasons import moved_to
 
         refusal = first_refusal(answers)
         if refusal is None:
             return False
-        if not isinstance(refusal, MovedError):
+        with readable():
+            found = moved_to(refusal)
+        if found is None:
             raise self._wire.failure_of(refusal)
-        host = refusal.host.strip("[]") or address.host
+        slot, host, port = found
+        host = host or address.host
         if not (address.tls or self._wire.insecure or is_loopback(host)):
             raise self._wire.failure("insecure_node")
-        there = self._masters[refusal.slot_id] = address._replace(host=host, port=refusal.port)
+        there = self._masters[slot % _SLOTS] = address._replace(host=host, port=port)
         self._known.pop(there, None)
         self._known[there] = None
         if len(self._known) > _MOST_KNOWN:

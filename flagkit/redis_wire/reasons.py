@@ -48,8 +48,31 @@ _CAUSES: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
 )
 
 
+#: What a node of a cluster says; before redis-py knew these, plain refusals that begin with the word.
+_UNSETTLED: Final = ("ASK ", "CLUSTERDOWN ", "MASTERDOWN ", "TRYAGAIN ")
+_MOVED: Final = "MOVED "
+
+
+def moved_to(refusal: BaseException) -> tuple[int, str, int] | None:
+    """The slot that is elsewhere, and the host ("": the one that says so) and port that have it; None: it is another
+    refusal.
+
+    Raises: ValueError when it cannot be read.
+    """
+    text = str(refusal)
+    if isinstance(refusal, exceptions.MovedError):
+        return refusal.slot_id, refusal.host.strip("[]"), refusal.port
+    if not text.startswith(_MOVED):
+        return None
+    slot, address = text.removeprefix(_MOVED).split(" ")
+    host, port = address.rsplit(":", 1)
+    return int(slot), host.strip("[]"), int(port)
+
+
 def reason_of(error: BaseException) -> str:
     """One word for what redis-py or the network raised."""
+    if isinstance(error, exceptions.ResponseError) and str(error).startswith(_UNSETTLED):
+        return "unsettled"
     for kinds, reason in _ANSWERS:
         if isinstance(error, kinds):
             return reason

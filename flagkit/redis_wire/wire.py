@@ -153,22 +153,23 @@ class Deadline:
         """A new connection, to the wire's address or another. Raises: what redis-py and the network do."""
         wire = self._wire
         to = address or wire.address
-        wire._look_up(to.host, to.port, self._time_s())  # redis-py's own has no end
+        found = wire._look_up(to.host, to.port, self._time_s())  # redis-py's own has no end
         connection = wire.client(self._time_s(), to).connection_pool.make_connection()
+        connection.socket_connect_timeout = self._time_s() / len(found)  # it tries them one after another
         wire._open.add(connection)
         self._watch(connection)
-        with _readable():
+        with readable():
             connection.connect()
         return connection
 
     def use(self, connection: Any) -> Any:
         """An open connection, if it still is one; None, and it is closed, if it is not. Raises: TimeoutError."""
+        self._watch(connection)
         left_s = self._time_s()
         sock = connection._sock
         with suppress(*self._wire.errors):
             if sock is not None and not connection.can_read(0):
                 sock.settimeout(left_s)
-                self._watch(connection)
                 return connection
         self._wire.close_one(connection)  # closed by the other end, or it says what nobody asked for
         return None
@@ -188,7 +189,7 @@ class Deadline:
         """redis-py's own timeouts begin anew with every byte."""
         self._connections.append(connection)
         if self._watchdog is None:
-            self._watchdog = threading.Timer(self.left_s(), self._over)
+            self._watchdog = threading.Timer(max(0.0, self.left_s()), self._over)
             self._watchdog.daemon = True
             with suppress(RuntimeError):  # no threads any more
                 self._watchdog.start()
@@ -214,7 +215,7 @@ def talk(connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
 
     connection.send_packed_command(connection.pack_commands(commands))
     answers: list[Any] = []
-    with _readable():
+    with readable():
         for _ in commands:
             try:
                 answers.append(connection.read_response())
@@ -236,13 +237,13 @@ def first_refusal(answers: Sequence[Any]) -> BaseException | None:
 def asked(connection: Any, *command: Any) -> Any:
     """The answer to one command. Raises: what redis-py and the network do, a refusal included."""
     connection.send_command(*command)
-    with _readable():
+    with readable():
         return connection.read_response()
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
-    """redis-py trips over numbers that are none, and over answers nested without end."""
+def readable() -> Iterator[None]:
+    """Around reading answers: redis-py trips over numbers that are none, and over answers nested without end."""
     try:
         yield
     except (ValueError, RecursionError) as error:

@@ -30,7 +30,7 @@ class Feed:
 
     Args: changed: told that another snapshot is in use. ended: told that a thread is ending although nobody asked it
         to, so that somebody calls ``start`` again. observe: exposures to the decisions may be recorded. trips: what has
-        tripped of the flags of some definitions.
+        tripped of the flags of some definitions. stands: told how the definitions stand, after each poll.
     """
 
     def __init__(
@@ -43,7 +43,9 @@ class Feed:
         ended: Callable[[], None],
         observe: bool,
         trips: Callable[[Definitions], Trips] = lambda _: {},
+        stands: Callable[[EventDetails | None], None] = lambda _: None,
     ) -> None:
+        self._stands = stands
         self._source = with_last_good(source, config.state_dir, config.environment)
         self._config = config
         self._clock = clock
@@ -174,7 +176,9 @@ class Feed:
         if self.stream is not None:
             self.stream.start()
         self.current.age()
-        self.handlers.stand(self._standing())
+        standing = self._standing()
+        self.handlers.stand(standing)
+        self._stands(standing)
         self._ring()
         return pause_s
 

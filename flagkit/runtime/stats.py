@@ -83,6 +83,8 @@ class Status(NamedTuple):
     account: None when nothing is recorded.
     problems: what is wrong in the definitions in use, and in the latest ones if they were refused.
     trips: flag -> what a guard has rolled back, and why.
+    fleet: how it stands with the other processes of the service; None when each guards by itself. alerts: what people
+        were told, and what is still to be: an ``AlertStatus``.
     guards: how every candidate stands with its guard: a ``GuardStatus`` each, once a gate of the flag has been used.
     variants: calls, failures and latency by flag and variant, as gates of this process have seen them: each a
         ``VariantMetrics``.
@@ -102,6 +104,8 @@ class Status(NamedTuple):
     account: Account | None
     problems: tuple[Problem, ...]
     trips: Mapping[str, str]
+    fleet: LinkState | None
+    alerts: Any
     guards: tuple[Any, ...]
     variants: tuple[Any, ...]
     errors: Mapping[str, int]

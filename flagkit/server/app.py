@@ -31,6 +31,7 @@ from flagkit.server.ofrep import routes as ofrep_routes
 from flagkit.server.operations import MAX_ORDER_BYTES, read_order
 from flagkit.server.service import Service
 from flagkit.server.summary import Question, changes_of, summarise
+from flagkit.server.trials import MAX_GUARDS_BYTES
 
 #: A listener that takes nothing for this long is let go. What he has not taken is bounded by the socket's buffers.
 _UNREAD_S = 30.0
@@ -60,6 +61,7 @@ def app_for(service: Service) -> Starlette:
             Route("/v1/definitions", _definitions),
             Route("/v1/stream", _stream),
             Route("/v1/events", _events, methods=["POST"]),
+            Route("/v1/guards", _guards, methods=["POST"]),
             Route("/v1/summary", _summary),
             Route("/v1/changes", _changes),
             Route("/v1/changes", _change, methods=["POST"]),
@@ -147,6 +149,16 @@ async def _events(request: Request) -> Response:
         await asyncio.wrap_future(service.store.add(received))
     accepted = len(received.exposures) + len(received.metrics)
     return json_answer({"batch_id": received.id, "accepted": accepted, "rejected": received.rejected}, 202)
+
+
+async def _guards(request: Request) -> Response:
+    service = service_of(request)
+    if not service.keys.may_write(request.headers.get("authorization")):
+        _unauthorised("write")
+    wire = await wire_of(request, MAX_GUARDS_BYTES)
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    loop = asyncio.get_running_loop()
+    return json_answer(await loop.run_in_executor(service.judge, service.trials.exchange, wire, encoding))
 
 
 async def _summary(request: Request) -> Response:

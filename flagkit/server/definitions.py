@@ -12,7 +12,7 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -133,6 +133,23 @@ class DefinitionsFile:
         with self._turn:
             return self._switch_off(keys)
 
+    def trip(self, key: str, revision: int, candidate: str, why: str) -> bool:
+        """Serve it written in a flag's guard that a candidate has tripped; return whether it was not there yet.
+
+        It stays through every edit of the file until the guard has a higher revision. Raises: nothing.
+        """
+        with self._turn:
+            document = without_envelope(json.loads(self.served.body))
+            flag, served = document["flags"].get(key), self.served.definitions.flags.get(key)
+            if served is None or served.guard is None or served.guard.revision != revision:
+                return False
+            if candidate in served.tripped or candidate not in served.variants:
+                return False
+            document["flags"][key] = {**flag, "guard": _tripped(flag["guard"], {candidate: why})}
+            self._serve(document, waits=False)
+        _log.warning("number %d has rolled back %s of %s: %s", self.served.number, candidate, key, why)
+        return True
+
     def _load(self) -> None:
         try:
             data = self._path.read_bytes()
@@ -155,10 +172,20 @@ class DefinitionsFile:
         self._data = data
 
     def _accept(self, document: dict[str, Any], problems: tuple[Problem, ...]) -> None:
-        self._serve(document)
+        self._serve(self._with_trips(document))
         if problems:
             _log.warning("definitions number %d:\n%s", self.served.number, _lines(problems))
         self.ok, self.problems = True, problems
+
+    def _with_trips(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The file's content, with what has tripped of what is served, in the guards that have no higher revision."""
+        flags = document["flags"]
+        for key, served in self._served.definitions.flags.items() if self._served is not None else ():
+            guard = flags[key].get("guard") if served.tripped and key in flags else None
+            revision = -1 if served.guard is None else served.guard.revision
+            if isinstance(guard, dict) and guard.get("revision", 0) <= revision:
+                flags[key] = {**flags[key], "guard": _tripped(guard, served.tripped)}
+        return document
 
     def _refuse(self, problems: tuple[Problem, ...]) -> None:
         if self.ok or problems != self.problems:
@@ -223,6 +250,10 @@ def _judged(data: bytes, served: Definitions | None) -> tuple[bool, tuple[Proble
     except DefinitionsError as error:
         return False, error.problems
     return not any(problem.refused for problem in problems), problems
+
+
+def _tripped(guard: dict[str, Any], tripped: Mapping[str, str]) -> dict[str, Any]:
+    return {**guard, "tripped": {**guard.get("tripped", {}), **tripped}}
 
 
 def _unreadable(error: OSError) -> Problem:

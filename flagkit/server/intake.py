@@ -63,7 +63,7 @@ def read_batch(wire: bytes, encoding: str) -> Received:
 
     Raises: Refused with 400 (malformed), 413 (too large, or too many events) or 415 (an encoding not taken).
     """
-    body = _decoded(wire, encoding)
+    body = decoded(wire, encoding)
     try:
         batch = json.loads(body.decode(), parse_constant=_not_json)
     except (ValueError, RecursionError):
@@ -87,7 +87,8 @@ def read_batch(wire: bytes, encoding: str) -> Received:
     return received
 
 
-def _decoded(wire: bytes, encoding: str) -> bytes:
+def decoded(wire: bytes, encoding: str) -> bytes:
+    """The body as it was before its Content-Encoding, within bounds. Raises: Refused with 400, 413 or 415."""
     if encoding in ("", "identity"):
         return wire
     if encoding != "gzip":

@@ -19,6 +19,7 @@ from flagkit.server.keys import Keys, keys_for
 from flagkit.server.operations import Operations
 from flagkit.server.store import Store
 from flagkit.server.streams import Streams
+from flagkit.server.trials import Trials
 
 
 class Service:
@@ -40,6 +41,9 @@ class Service:
         self.chronicle = Chronicle(config.definitions, self.store, self._clock.wall_ms)
         self.definitions.listeners.append(self.chronicle.follow)
         self.operations = Operations(config.definitions, self.definitions, self.chronicle, self._clock)
+        self.trials = Trials(self.definitions, self.chronicle, self.store, self._clock)
+        #: Judges what fleets have counted, one report at a time.
+        self.judge = ThreadPoolExecutor(1, "flagkit-judge")
         #: Carries out orders, one at a time.
         self.operator = ThreadPoolExecutor(1, "flagkit-operator")
         #: Reads batches: at most two are decoded at any time, however many requests wait. Threads start when needed.
@@ -84,6 +88,8 @@ class Service:
         self.streams.close()
         self._watcher.join()
         self.operator.shutdown()
+        self.judge.shutdown()
+        self.trials.close()
         self.intake.shutdown()
         self.reader.shutdown()
         self.evaluator.shutdown()

@@ -47,10 +47,13 @@ CREATE TABLE IF NOT EXISTS metrics (
 CREATE TABLE IF NOT EXISTS changes (
     id BLOB NOT NULL UNIQUE, time_ms INTEGER NOT NULL, number INTEGER, change INTEGER, command TEXT NOT NULL, flag TEXT,
     who TEXT, why TEXT, summary TEXT NOT NULL, before TEXT, after TEXT);
+CREATE TABLE IF NOT EXISTS trials (place TEXT PRIMARY KEY, state BLOB NOT NULL, heard_ms INTEGER NOT NULL);
 """
 _EXPOSURES: Final = "exposures (id,flag,variant,reason,rule,assigned,analysable,version,unit,environment,time_ms,batch)"
 _METRICS: Final = "metrics (id,name,unit,value,properties,environment,time_ms,batch)"
 _NOTE: Final = "INSERT OR IGNORE INTO changes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_TRIAL: Final = "SELECT state FROM trials WHERE place = ?"
+_REMEMBER: Final = "INSERT OR REPLACE INTO trials VALUES (?, ?, ?)"
 _NOTED: Final = "SELECT id FROM changes"
 
 
@@ -134,6 +137,15 @@ class Store:
         """The ids of the changes stored. Raises: sqlite3.Error."""
         rows: list[tuple[bytes]] = self.submit(lambda connection: list(connection.execute(_NOTED))).result()
         return {identity for (identity,) in rows}
+
+    def trial(self, place: str) -> bytes | None:
+        """What a judge last remembered of a trial. Raises: sqlite3.Error."""
+        row = self.submit(lambda connection: connection.execute(_TRIAL, (place,)).fetchone()).result()
+        return None if row is None else bytes(row[0])
+
+    def remember(self, place: str, state: bytes, heard_ms: int) -> Future[None]:
+        """Keep what a judge remembers of a trial. The future raises sqlite3.Error."""
+        return self.submit(lambda connection: connection.execute(_REMEMBER, (place, state, heard_ms)) and None)
 
     def submit(self, work: Work) -> Future[Any]:
         """Run ``work`` on the writer's connection, in one transaction with whatever else waits."""

@@ -186,3 +186,51 @@ def test_a_rollout_costs_a_small_multiple_of_the_hash_it_needs(client: Client) -
 
     assert bare() == asked()
     assert best_s(asked) < 6 * best_s(bare)
+
+
+GATED: dict[str, Json] = {
+    "plain": {"rules": [{"rollout": {"percent": 50}, "serve": "on"}]},
+    "guarded": {"guard": {}, "rules": [{"rollout": {"percent": 50}, "serve": "on"}]},
+}
+
+
+@pytest.fixture(scope="module")
+def gated() -> Iterator[Client]:
+    client = Client(source=sources.Static({"schema": 1, "flags": GATED}))
+    client.start()
+    yield client
+    client.close()
+
+
+def nothing(user: Context) -> None: ...
+
+
+def calls(client: Client, way: str, flag: str) -> Callable[[], None]:
+    """One call of a function that does nothing, by a new user each time: bare, decorated, or in a with block."""
+    users = cycle(CONTEXTS)
+    if way == "bare":
+        return lambda: nothing(next(users))
+    if way == "decorator":
+        function = client.gate(flag, unit_from="user", otherwise=nothing)(nothing)
+        return lambda: function(next(users))
+
+    def block() -> None:
+        with client.gate(flag, next(users)) as gate:
+            if gate.on:
+                nothing(CONTEXTS[0])
+
+    return block
+
+
+@pytest.mark.parametrize("way", ["bare", "decorator", "with"])
+@pytest.mark.parametrize("flag", GATED)
+def test_a_call_through_a_gate(benchmark: Any, gated: Client, way: str, flag: str) -> None:
+    benchmark(calls(gated, way, flag))
+
+
+def test_a_gate_costs_a_small_multiple_of_the_question_it_asks(gated: Client) -> None:
+    users = cycle(CONTEXTS)
+    asked = best_s(lambda: gated.enabled("plain", next(users)))
+    bare = best_s(calls(gated, "bare", "plain"))
+    assert best_s(calls(gated, "decorator", "plain")) - bare < 10 * asked
+    assert best_s(calls(gated, "with", "guarded")) - bare < 30 * asked

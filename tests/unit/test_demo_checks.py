@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from flagkit.cli.demo.checks import judge
-from flagkit.cli.demo.definitions import BUTTON, CHECKOUT, FIRST, KILLED, RAISED, Edition
-from flagkit.cli.demo.findings import Change, Findings, Outage, Share, shares
+from flagkit.cli.demo.definitions import BUTTON, CHECKOUT, FIRST, KILLED, RAISED, RAMPED, TRIED, Edition
+from flagkit.cli.demo.findings import Change, Findings, Outage, Rollback, Share, shares
 from flagkit.cli.demo.fleet import exposure_window_s
 from flagkit.cli.demo.report import lines, to_json
 from flagkit.cli.demo.traffic import Answer
@@ -47,6 +48,7 @@ def sound() -> Findings:
     found.shares = [Share("5 %", CHECKOUT, "express", 50, 50, 1000, 5.0)]
     found.changes = [Change("5 % to 25 %", 0.7, 1.5)]
     found.accounts = [{"recorded": 5, "delivered": 5, "lost": {}, "pending": 0}] * 2
+    found.rollback = Rollback("on: fails more often", 200, 30, 250, [0, 9], 0)
     found.waits = [{"calls": 3, "p999_ns": 1000, "longest_ns": 2000}] * 2
     found.summary = summary(exposures=3, metrics=3, duplicates=4)
     return found
@@ -138,6 +140,16 @@ def test_a_check_fails_for(what: str) -> None:
     assert to_json(found, judge(found))["holds"] is False
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"why": None}, {"back_ms": [0, None]}, {"after": 1}, {"hurt": 250}], ids=lambda wrong: next(iter(wrong))
+)
+def test_a_candidate_that_is_not_rolled_back_everywhere_and_in_time_fails_a_check(wrong: dict[str, Any]) -> None:
+    found = sound()
+    assert found.rollback is not None
+    found.rollback = replace(found.rollback, **wrong)
+    assert len(failing(found)) == 1
+
+
 def test_the_findings_have_a_json_form():
     found = sound()
     again = json.loads(json.dumps(to_json(found, judge(found))))
@@ -155,14 +167,14 @@ def test_a_variant_that_nobody_got_has_a_share():
     ]
 
 
-@pytest.mark.parametrize("edition", [FIRST, RAISED, KILLED])
+@pytest.mark.parametrize("edition", [FIRST, RAISED, KILLED, TRIED, RAMPED])
 def test_every_edition_is_good_definitions(edition, tmp_path):
     path = tmp_path / "flags.json"
     edition.publish(path)
     parsed = native.parse(path.read_bytes())
     assert parsed.problems == ()
     assert parsed.definitions.version == edition.version
-    assert parsed.definitions.flags[CHECKOUT].enabled is (edition is not KILLED)
+    assert parsed.definitions.flags[CHECKOUT].enabled is (edition.title in ("5 %", "25 %"))
     assert [each.name for each in tmp_path.iterdir()] == ["flags.json"]
 
 

@@ -268,3 +268,16 @@ def test_any_edit_put_back_gives_the_same_bytes(data: st.DataObject, flags: dict
     span = find(text, ("flags", key))
     assert span is not None
     assert text[: span.value] + edit.after + text[span.end :] == edit.text
+
+
+def test_reset_is_the_next_revision_of_the_guard_and_ends_what_tripped() -> None:
+    text = '{"schema": 1, "flags": {"f": {"guard": {"alpha": 0.05, "revision": 3, "tripped": {"on": "errors"}}}}}'
+    edit = edits.new_try(text, "f")
+    assert flag_of(edit) == {"guard": {"alpha": 0.05, "revision": 4}}
+    assert edit.summary == "guard: revision 3 -> 4"
+    plain = edits.new_try('{"schema": 1, "flags": {"f": {"guard": {}}}}', "f")
+    assert flag_of(plain) == {"guard": {"revision": 1}}
+
+
+def test_reset_of_a_flag_without_a_guard_is_refused() -> None:
+    assert "has no guard" in refusal(DOCUMENT, "plain", edit=edits.new_try)

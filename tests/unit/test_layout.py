@@ -24,7 +24,7 @@ FLOORS = (
     {"core", "http", "disk", "redis_wire", "unleash_wire"},
     {"dialects", "sources", "sinks", "fleets"},
     {"runtime", "production", "changes"},
-    {"arguments", "client", "counting", "flags", "default", "guarding"},
+    {"alerting", "arguments", "client", "counting", "flags", "default", "guarding"},
     {"integrations", "testing", "server"},
     {"cli", "pytest_plugin", "__init__", "__main__"},
 )
@@ -34,7 +34,7 @@ NEIGHBOURS = {
     "redis_wire": {"http"},
     "unleash_wire": {"http"},
     "counting": {"arguments", "flags"},
-    "client": {"arguments", "counting", "flags", "guarding"},
+    "client": {"alerting", "arguments", "counting", "flags", "guarding"},
     "default": {"arguments", "client", "flags"},
     "cli": {"__init__"},
     "__main__": {"cli"},
@@ -64,7 +64,18 @@ ONLY_FOR = {
 #: The mathematics of guards, of which a service's judge needs all.
 MATHEMATICS = tuple(
     f"flagkit.production.{name}"
-    for name in ("sequential", "clocks", "comparison", "breaker", "power", "tally", "pool", "judge", "metrics")
+    for name in (
+        "sequential",
+        "clocks",
+        "comparison",
+        "breaker",
+        "power",
+        "tally",
+        "pool",
+        "judge",
+        "metrics",
+        "integrity",
+    )
 )
 #: Room -> what it may import that is neither flagkit's nor Python's. Integrations may import what they integrate.
 THIRD_PARTY = {

@@ -7,7 +7,19 @@ from decimal import Decimal
 
 import pytest
 
-from flagkit.changes import Author, Change, History, Kill, OrderError, Ramp, Revert, Serve, order_document, order_from
+from flagkit.changes import (
+    Author,
+    Change,
+    History,
+    Kill,
+    OrderError,
+    Ramp,
+    Reset,
+    Revert,
+    Serve,
+    order_document,
+    order_from,
+)
 from flagkit.changes import undoing as undo_of
 from flagkit.changes.history import history_from
 
@@ -18,6 +30,7 @@ ORDERS = [
     Ramp("checkout", Decimal("100")),
     Ramp("checkout", Decimal("0")),
     Serve("checkout", "on"),
+    Reset("checkout"),
     Revert(),
     Revert("checkout"),
     Revert("checkout", 0),

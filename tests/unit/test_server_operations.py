@@ -173,7 +173,7 @@ def test_no_key_is_logged_or_answered(site, caplog):
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"kind": "nope", "flag": "items"}, "kind: expected one of kill, ramp, set, revert"),
+        ({"kind": "nope", "flag": "items"}, "kind: expected one of kill, ramp, set, reset, revert"),
         ({"kind": ["kill"], "flag": "items"}, "kind: expected one of"),
         ({"kind": "kill"}, "kill needs flag: the key of a flag"),
         ({"kind": "kill", "flag": 7}, "flag: got 7; expected the key of a flag"),

@@ -10,7 +10,7 @@ import asyncio
 from array import array
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from time import perf_counter_ns
+from time import perf_counter_ns, time_ns
 from typing import Any, Final
 from zlib import crc32
 
@@ -19,15 +19,31 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from flagkit.cli.demo.definitions import BUTTON, CHECKOUT
+from flagkit.cli.demo.definitions import BUTTON, CHECKOUT, PAYMENT
 from flagkit.client import Client
 from flagkit.context import scope
+from flagkit.decision import Reason
 
 _WAIT_S: Final = 10.0
 _CLOSE_S: Final = 2.0
 #: What the page looks like when no definitions say otherwise.
 _PAGE: Final[dict[str, Any]] = {"title": "Checkout", "steps": ["address", "payment", "summary"]}
 _BUTTON: Final[dict[str, Any]] = {"background": "#808080", "label": "Buy"}
+
+
+#: One user in so many cannot be paid for by the candidate, and one in so many by nobody.
+CANDIDATE_FAILS, CONTROL_FAILS = 8, 100
+
+
+class PaymentFailed(Exception):
+    """No money."""
+
+
+def pay(user: str, *, by_candidate: bool) -> None:
+    """Raises: PaymentFailed, for some users by one provider and for others by any."""
+    card = crc32(user[::-1].encode())
+    if card % CONTROL_FAILS == 0 or (by_candidate and card % CANDIDATE_FAILS == 3):
+        raise PaymentFailed
 
 
 class Shop:
@@ -37,12 +53,15 @@ class Shop:
         self._client = client
         self._waits_ns = array("q")
         self._exceptions = 0
+        self._trial: dict[str, Any] = {"candidates": 0, "hurt": [], "last_ms": None, "back_ms": None}
 
     def app(self) -> Starlette:
         """The ASGI application, whose lifespan is the client's life."""
         return Starlette(
             routes=[
                 Route("/checkout", self._checkout),
+                Route("/pay", self._pay),
+                Route("/_trial", self._tried),
                 Route("/_stats", self._stats),
                 Route("/_waits", self._waits),
                 Route("/_flush", self._flush, methods=["POST"]),
@@ -77,6 +96,28 @@ class Shop:
         if bought:
             client.track("purchase", value=10 + mood % 9000 / 100, page=page["title"])
         return {"page": page, "button": button, "bought": bought, "served": self._served()}
+
+    async def _pay(self, request: Request) -> Response:
+        """The risky path of the shop, behind its gate."""
+        user, trial = request.query_params["user"], self._trial
+        paid, now_ms = True, time_ns() // 1_000_000
+        try:
+            with self._client.gate(PAYMENT, user) as gate:
+                if gate.on:
+                    trial["candidates"] += 1
+                    trial["last_ms"] = now_ms
+                elif gate.decision.reason is Reason.GUARD and trial["back_ms"] is None:
+                    trial["back_ms"] = now_ms
+                pay(user, by_candidate=gate.on)
+        except PaymentFailed:
+            paid = False
+            if gate.on:
+                trial["hurt"].append(user)
+        return JSONResponse({"paid": paid, "candidate": gate.on})
+
+    async def _tried(self, _: Request) -> Response:
+        """What became of the candidate in this process."""
+        return JSONResponse({**self._trial, "why": self._client.status.trips.get(PAYMENT)})
 
     def _served(self) -> dict[str, tuple[str | None, str | None]]:
         decisions = (self._client.decide(flag) for flag in (CHECKOUT, BUTTON))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from flagkit.cli.demo.definitions import CHECKOUT, EXPRESS, FIRST, RAISED
-from flagkit.cli.demo.findings import Findings, Outage, differences, exposures_owed, express_users, fell_out
+from flagkit.cli.demo.findings import Findings, Outage, Rollback, differences, exposures_owed, express_users, fell_out
 from flagkit.cli.text import counted
 
 
@@ -23,7 +23,13 @@ class Check(NamedTuple):
 
 def judge(found: Findings) -> list[Check]:
     """Every check, in the order of the story."""
-    return [*_answers(found), *_decisions(found), *_outage(found.outage), *_events(found)]
+    return [
+        *_answers(found),
+        *_decisions(found),
+        *_outage(found.outage),
+        *_events(found),
+        *_rollback(found.rollback),
+    ]
 
 
 def _answers(found: Findings) -> Iterator[Check]:
@@ -77,6 +83,21 @@ def _outage(outage: Outage | None) -> Iterator[Check]:
     yield Check(
         new > 0 and all(stored == (new, new) for stored in outage.stored.values()),
         f"{counted(new, 'user')} came first then; their exposures are stored once each: {kept}.",
+    )
+
+
+def _rollback(rollback: Rollback | None) -> Iterator[Check]:
+    if rollback is None:
+        return
+    yield Check(
+        rollback.why is not None and None not in rollback.back_ms,
+        f"the guard rolled the payment back in {sum(ms is not None for ms in rollback.back_ms)} of "
+        f"{len(rollback.back_ms)} workers, after {rollback.candidates:,} candidate calls.",
+    )
+    yield Check(rollback.after == 0, f"{rollback.after:,} payments by the candidate after that.")
+    yield Check(
+        rollback.hurt < rollback.would_hurt,
+        f"{rollback.hurt:,} users were hurt; {rollback.would_hurt:,} if it had taken half of the last 20 calls.",
     )
 
 

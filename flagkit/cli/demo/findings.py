@@ -85,6 +85,25 @@ class Outage:
     delivered_s: float
 
 
+@dataclass(frozen=True)
+class Rollback:
+    """What became of a candidate with a real bug for some users.
+
+    why: it was rolled back; None if it was not. candidates: calls of it, over all workers, and hurt: users of those
+    whose payment failed by its bug. would_hurt: users among all who came that it would have failed at 25 %, had nobody
+    stopped it: as a breaker that opens when half of the last 20 calls fail would not have. back_ms: for each worker,
+    when it served the control again, ms after the first worker that did; None: it never did. after: payments by the
+    candidate once every worker was back.
+    """
+
+    why: str | None
+    candidates: int
+    hurt: int
+    would_hurt: int
+    back_ms: Sequence[int | None]
+    after: int
+
+
 @dataclass
 class Findings:
     """Everything seen in one run, in the order it came.
@@ -100,6 +119,7 @@ class Findings:
     shares: list[Share] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     outage: Outage | None = None
+    rollback: Rollback | None = None
     killed: Sequence[Answer] = ()
     failures: Sequence[str] = ()
     exceptions: int = 0

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flagkit.cli.demo.checks import Check
-from flagkit.cli.demo.findings import Findings, Share
+from flagkit.cli.demo.findings import Findings, Rollback, Share
 from flagkit.cli.text import columns, counted
 
 
@@ -20,6 +20,7 @@ def lines(found: Findings, checks: Sequence[Check]) -> Iterator[str]:
     yield from _titled("Units and exposures stored", _shares(found.shares))
     yield from _titled("Purchases, by the variant met first", _purchases(found.summary))
     yield from _titled("Changes", _changes(found))
+    yield from _titled("A candidate with a bug for some users", _rollback(found.rollback))
     yield from _titled("The caller's wait in enabled()", _waits(found))
     yield from _titled("The account", _accounts(found))
     yield from _titled("Checks", (f"{'holds' if check.holds else 'FAILS'}  {check.text}" for check in checks))
@@ -43,6 +44,7 @@ def to_json(found: Findings, checks: Sequence[Check]) -> dict[str, Any]:
         "shares": shares,
         "changes": [asdict(change) for change in found.changes],
         "outage": None if found.outage is None else asdict(found.outage),
+        "rollback": None if found.rollback is None else asdict(found.rollback),
         "waits": list(found.waits),
         "accounts": list(found.accounts),
         "summary": found.summary,
@@ -102,6 +104,17 @@ def _changes(found: Findings) -> list[str]:
             f" everything delivered in {outage.delivered_s:.1f} s.",
         ]
     return table
+
+
+def _rollback(rollback: Rollback | None) -> Iterator[str]:
+    if rollback is None:
+        return
+    yield f"Rolled back: {rollback.why or 'no'}."
+    yield f"After {rollback.candidates:,} calls of the candidate, in all workers together."
+    for number, back_ms in enumerate(rollback.back_ms, 1):
+        when = "never" if back_ms is None else f"{back_ms:,} ms after the first of them had"
+        yield f"Worker {number} served the control again: {when}."
+    yield f"{counted(rollback.hurt, 'user')} hurt. A breaker at half of the last 20 calls: {rollback.would_hurt:,}."
 
 
 def _waits(found: Findings) -> list[str]:

@@ -13,14 +13,31 @@ from typing import Any, Final, TypeAlias
 
 import click
 
-from flagkit.cli.demo.definitions import BUTTON, CHECKOUT, COLOURS, FIRST, KILLED, RAISED, Edition
-from flagkit.cli.demo.findings import Change, Findings, Outage, express_users, shares
+from flagkit.cli.demo.app import PaymentFailed, pay
+from flagkit.cli.demo.definitions import (
+    BUTTON,
+    CHECKOUT,
+    COLOURS,
+    FIRST,
+    KILLED,
+    PAYMENT,
+    RAISED,
+    RAMPED,
+    TRIED,
+    Edition,
+)
+from flagkit.cli.demo.findings import Change, Findings, Outage, Rollback, express_users, shares
 from flagkit.cli.demo.fleet import Fleet
 from flagkit.cli.demo.progress import Progress
 from flagkit.cli.demo.traffic import Answer, Question, Traffic
 from flagkit.cli.demo.worker import POLL_INTERVAL_S
+from flagkit.context import Context
+from flagkit.core.snapshot import Snapshot
+from flagkit.dialects import native
 
 _SAMPLE: Final = 1000
+#: Users who pay, in the act of the guard.
+_PAYERS: Final = 8000
 _ALLOWED_S: Final = POLL_INTERVAL_S + 1.0
 _PATIENCE_S: Final = 30.0
 _LOOK_EVERY_S: Final = 0.02
@@ -54,6 +71,7 @@ def tell(plan: Plan, fleet: Fleet, progress: Progress) -> Findings:
     story.the_service_dies()
     story.the_switch_is_pulled()
     found = story.end()
+    story.the_guard_steps_in()
     found.took_s = time.monotonic() - begun_s
     return found
 
@@ -133,6 +151,22 @@ class _Story:
             found.shares += shares("all along", BUTTON, COLOURS, found.summary)
             say(f"{found.stored:,} events stored")
         return found
+
+    def the_guard_steps_in(self) -> None:
+        """A payment that fails for some users is ramped from 1 % to 25 %; nobody is told to stop it."""
+        with self._progress.stage("guard") as say:
+            plan, fleet = self._plan, self._fleet
+            people = [Question(n % plan.workers, user) for n, user in enumerate(self._users[:_PAYERS])]
+            for edition in (TRIED, RAMPED):
+                edition.publish(fleet.definitions)
+                _until(lambda edition=edition: _served_by_all(fleet, edition), f"{edition.title} did not arrive")  # type: ignore[misc]
+                for n, _ in enumerate(self._traffic.pay(people if edition is RAMPED else people[: _PAYERS // 4])):
+                    if not n % 100:
+                        say(f"{edition.title}: {n:,} payments")
+            trials = fleet.stats("/_trial")
+            after = sum(self._traffic.pay(people[:_SAMPLE]))
+            self._found.rollback = rollback = _rollback(trials, self._users[:_PAYERS], after)
+            say(f"rolled back after {rollback.candidates:,} calls of the candidate; {rollback.hurt:,} users hurt")
 
     # -- within an act
 
@@ -218,6 +252,34 @@ class _Story:
         """How many of the answers given without the service are not those given with it, before or after."""
         right = {answer.user: answer.served for answer in self._found.answers}
         return sum(answer.served != right[answer.user] for answer in answers)
+
+
+def _rollback(trials: list[Any], users: list[str], after: int) -> Rollback:
+    back_ms = [trial["back_ms"] for trial in trials]
+    first_ms = min((ms for ms in back_ms if ms is not None), default=0)
+    let_in = Snapshot(native.parse(RAMPED.document()).definitions, now_ms=_now_ms)
+    would_hurt = [user for user in users if let_in.decide(PAYMENT, Context(user)).enabled and _is_hurt(user)]
+    return Rollback(
+        why=next((trial["why"] for trial in trials if trial["why"]), None),
+        candidates=sum(trial["candidates"] for trial in trials),
+        hurt=len({user for trial in trials for user in trial["hurt"] if _is_hurt(user)}),
+        would_hurt=len(would_hurt),
+        back_ms=[None if ms is None else ms - first_ms for ms in back_ms],
+        after=after,
+    )
+
+
+def _is_hurt(user: str) -> bool:
+    """Whether a payment fails by the candidate that would not have failed otherwise."""
+    return not _pays(user, by_candidate=True) and _pays(user, by_candidate=False)
+
+
+def _pays(user: str, *, by_candidate: bool) -> bool:
+    try:
+        pay(user, by_candidate=by_candidate)
+    except PaymentFailed:
+        return False
+    return True
 
 
 def _served_by_all(fleet: Fleet, edition: Edition) -> bool:

@@ -79,6 +79,17 @@ class Traffic:
         shown(len(answers))
         return answers
 
+    def pay(self, questions: Iterable[Question]) -> Iterator[bool]:
+        """Have users pay, one after the other; whether each was served by the candidate. Failures as for ``ask``."""
+        lines = [Line(url) for url in self._urls]
+        for worker, user in questions:
+            try:
+                yield lines[worker].ask("GET", f"/pay?user={quote(user)}")["candidate"]
+            except Unanswered as error:
+                self.failures.append(str(error))
+        for line in lines:
+            line.close()
+
     @contextmanager
     def flowing(self, questions: Iterator[Question], pause_s: float) -> Iterator[list[Answer]]:
         """Ask one question after the other, ``pause_s`` apart, while the block lasts. Yields: the growing answers."""

@@ -16,6 +16,7 @@ import uvicorn
 from flagkit.cli.demo.app import Shop
 from flagkit.client import Client
 from flagkit.config import Config
+from flagkit.fleets import Http as HttpFleet
 from flagkit.sinks import Http as HttpSink
 from flagkit.sources import Http as HttpSource
 
@@ -29,6 +30,7 @@ def main() -> None:
     client = Client(
         source=HttpSource(url, key=os.environ["FLAGKIT_READ_KEY"]),
         sink=HttpSink(url, key=os.environ["FLAGKIT_WRITE_KEY"]),
+        fleet=HttpFleet(url, key=os.environ["FLAGKIT_WRITE_KEY"]),
         config=Config(
             poll_interval_s=POLL_INTERVAL_S,
             flush_interval_s=0.5,

@@ -1,0 +1,128 @@
+"""What a fleet's judge does: takes in what the processes counted, and says what every one of them is to know.
+
+The same wherever it is done: in the service, and by the process whose turn it is where they meet in Redis. It owns the
+form of policies and words on the way, which are JSON. Pure: times come in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+from flagkit.core.policy import GuardPolicy, expected_of
+from flagkit.fleets import Counts, Judged, Trial
+from flagkit.production.clocks import Evidence, as_numbers
+from flagkit.production.pool import Pool
+
+#: What of a policy a judge goes by; the rest is for who acts on its word.
+_JUDGED: Final = ("alpha", "error_tolerance", "latency_tolerance", "calls_per_unit", "min_rate")
+_MAX_WHY: Final = 200
+
+
+class Said(NamedTuple):
+    """A word, read.
+
+    windows, pace: for ``Tally.windows``. why: of a verdict; None without one. kind: ``errors`` or ``latency``.
+    evidence: plain numbers.
+    """
+
+    windows: tuple[int, int]
+    pace: tuple[float, float] | None = None
+    why: str | None = None
+    kind: str = ""
+    evidence: Mapping[str, Any] = {}
+
+
+def policy_text(policy: GuardPolicy, candidates: int) -> str:
+    """The policy for one of so many candidates, for a judge."""
+    settings = {name: getattr(policy, name) for name in _JUDGED}
+    return json.dumps({**settings, "alpha": policy.alpha / candidates}, separators=(",", ":"))
+
+
+class Sitting:
+    """One trial being judged, for as long as somebody keeps it.
+
+    Args: policy, of the guard, as JSON. state, of who judged before; one that cannot be read is as good as none.
+    """
+
+    def __init__(self, policy: str, state: bytes | None = None) -> None:
+        self._pool = Pool(**_settings(policy))
+        self._pace: tuple[float, float] | None = None
+        if state:
+            with suppress(ValueError):
+                self._pool.load(state)
+
+    def take(self, counts: Counts) -> None:
+        """Take in counts; those that cannot be read are left out. Raises: nothing."""
+        with suppress(ValueError):
+            reply = self._pool.take(counts.process, counts.sequence, counts.counted, counts.received_s)
+            self._pace = reply.pace
+
+    def settle(self) -> None:
+        """Rules or shares have changed."""
+        self._pool.settle()
+
+    @property
+    def said(self) -> Said:
+        """What is to be known now."""
+        evidence, verdict = self._pool.evidence(), self._pool.verdict
+        if verdict is None:
+            return Said(evidence.windows, self._pace, evidence=as_numbers(evidence))
+        return Said(evidence.windows, self._pace, words(verdict.kind, evidence), verdict.kind, as_numbers(evidence))
+
+    def state(self) -> bytes:
+        """For who judges next."""
+        return self._pool.dump()
+
+
+def word_of(said: Said) -> str:
+    """As it is told: for ``read_word``."""
+    word: dict[str, Any] = {"windows": list(said.windows), "pace": said.pace, "evidence": said.evidence}
+    if said.why is not None:
+        word |= {"kind": said.kind, "why": said.why}
+    return json.dumps(word, separators=(",", ":"))
+
+
+def judge(trial: Trial, policy: str, state: bytes | None, counts: Sequence[Counts], now_s: float) -> Judged:  # noqa: ARG001
+    """See ``fleets.Judge``: one sitting."""
+    sitting = Sitting(policy, state)
+    for each in counts:
+        sitting.take(each)
+    said = sitting.said
+    return Judged(sitting.state(), word_of(said), said.why is not None)
+
+
+def read_word(word: str) -> Said | None:
+    """What a word says; None when it is none. Raises: nothing."""
+    try:
+        said = json.loads(word)
+        long, short = (int(window) for window in said["windows"])
+        why = said.get("why")
+        evidence, pace = dict(said["evidence"]), said.get("pace")
+        if pace is not None:
+            p90, p99 = (float(seconds) for seconds in pace)
+            pace = (p90, p99) if 0 < p90 <= p99 else None
+        if why is None:
+            return Said((long, short), pace, evidence=evidence)
+        return Said((long, short), pace, str(why)[:_MAX_WHY], str(said["kind"]), evidence)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def words(kind: str, evidence: Evidence) -> str:
+    """A verdict for people."""
+    (calls, candidate_calls), (failures, candidate_failures) = evidence.calls, evidence.failures
+    if kind == "errors":
+        return f"fails more often: {candidate_failures} of {candidate_calls} calls, the control {failures} of {calls}"
+    return f"slower than the control, in {candidate_calls} calls against {calls}"
+
+
+def _settings(policy: str) -> dict[str, Any]:
+    """What ``Pool`` is made with. What is wrong in a policy is as good as left out."""
+    try:
+        given = json.loads(policy)
+        return {name: given[name] for name in _JUDGED if name in given and expected_of(name, given[name]) is None}
+    except (ValueError, TypeError, RecursionError):
+        return {}
