@@ -64,7 +64,8 @@ class Decision:
     value: the variant's JSON value; arrays and objects are fresh copies on every read.
     reason, error_code: why; ``error_code`` is set exactly when the reason is ERROR.
     rule: the name of the rule that decided, if one did.
-    assigned: the variant the rules assigned, which differs from ``variant`` when a trip replaced it.
+    assigned: the variant the rules assigned, which differs from ``variant`` when a trip replaced it, and where a
+        backend calls being on and being off by one name.
     analysable: True when a rollout or split placed the unit and it got what it was assigned: it may be compared.
     version: the flag's version (its ``version`` field, else a digest of what decides).
     """

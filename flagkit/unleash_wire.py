@@ -17,7 +17,10 @@ from flagkit.http.address import endpoint
 
 #: The client specification that is spoken; from 4.2 on a server sends segments once, and not in every strategy.
 SPEC: Final = "6.1.0"
-_OURS: Final = frozenset({"authorization", "if-none-match", "unleash-client-spec", "unleash-connection-id"})
+_OURS: Final = frozenset(
+    {"authorization", "if-none-match", "unleash-appname", "unleash-client-spec", "unleash-connection-id"}
+    | {"unleash-instanceid", "unleash-interval", "unleash-sdk"}
+)
 _MAX_NAME: Final = 256
 _API: Final = "/api"
 

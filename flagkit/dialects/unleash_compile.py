@@ -34,7 +34,7 @@ from flagkit.dialects.unleash_model import (
     Strategy,
 )
 from flagkit.dialects.unleash_strategies import custom, draws
-from flagkit.dialects.unleash_values import utf8
+from flagkit.dialects.unleash_values import is_text, utf8
 
 _VARIANT_SEED: Final = 86028157
 _EVERYONE: Final = 100  # percent, and the number of buckets
@@ -192,7 +192,8 @@ class _Writer:
             found = self._hash(split.stickiness, split.group, "v")
             number = f"({found.number} if {found.present} else {self._draw()}())" if found.present else found.number
             self.lines.append(f"{indent}h = {number} % {self.constant(sum(split.weights))}")
-            stable = bool(found.by) and by in (None, found.by)
+            # Guards find out by the rule what units are; without one they take the user.
+            stable = bool(found.by) and by in (None, found.by) and (rule is not None or found.by == USER)
             self._return(indent, stable, lambda placed: self._choice(arms, rule, placed))
 
     def _choice(self, arms: list[tuple[Arm, int]], rule: str | None, placed: bool) -> str:
@@ -292,7 +293,7 @@ class _Writer:
 
 def _encoded(texts: Any) -> list[bytes]:
     """The UTF-8 of texts, without those that have none: they are nobody's."""
-    return [each.encode() for each in texts if not any("\ud800" <= character <= "\udfff" for character in each)]
+    return [each.encode() for each in texts if is_text(each)]
 
 
 def _indented(lines: list[str]) -> list[str]:

@@ -19,10 +19,11 @@ from flagkit.dialects.unleash_model import (
     Dependency,
     Feature,
     Segment,
+    Split,
     Strategy,
 )
 from flagkit.dialects.unleash_strategies import BUILT_IN, is_registered
-from flagkit.dialects.unleash_values import Networks, number
+from flagkit.dialects.unleash_values import Networks, is_text, number
 from flagkit.dialects.unleash_variants import read_variants
 
 _MAX_NAME: Final = 1024
@@ -81,7 +82,7 @@ def _objects(value: object) -> list[dict[str, Any]]:
 
 def is_name(name: object) -> TypeGuard[str]:
     """Whether a feature may be called so. Unleash's names are Unicode."""
-    return isinstance(name, str) and 0 < len(name) <= _MAX_NAME and not any("\ud800" <= c <= "\udfff" for c in name)
+    return is_text(name) and 0 < len(name) <= _MAX_NAME
 
 
 def read_feature(
@@ -110,7 +111,7 @@ def read_feature(
         next(iter(arms)),
         enabled,
         prerequisites=tuple(Prerequisite(each.feature, tuple(sorted(each.variants))) for each in dependencies),
-        rules=tuple(_rule(strategy, next(iter(arms))) for strategy in strategies if strategy.rollout is not None),
+        rules=_rules(strategies, split, next(iter(arms))),
         kind="ops" if kind in _OPS else "release",
         version=_digest(raw, around),
         description=raw["description"] if isinstance(raw.get("description"), str) else None,
@@ -146,6 +147,9 @@ class _Strategies:
         constraints = read_constraints(raw.get("constraints"), (at, "constraints"), faults, notes)
         in_segments = self._segments(raw.get("segments"), (at, "segments"))
         group, stickiness = parameters.get("groupId"), parameters.get("stickiness")
+        if isinstance(group, str) and not is_text(group):
+            faults.expected(((at, "parameters"), "groupId"), group, "characters of Unicode")
+            group = None
         strategy = Strategy(
             f"{kind[:_MAX_LABEL]}[{index}]",
             (*constraints, *(in_segments or ())),
@@ -252,11 +256,20 @@ def _dependencies(
     return tuple(found)
 
 
-def _rule(strategy: Strategy, serve: str) -> Rule:
-    """A rollout as guards know it: what units are, and whether they are only some."""
-    by = _UNIT if strategy.stickiness in (DEFAULT, USER) else (strategy.stickiness,)
-    threshold = 0 if strategy.never else 1000 * (strategy.rollout or 0)
-    return Rule(strategy.name, (), serve, rollout=Rollout(threshold, by=by))
+def _rules(strategies: tuple[Strategy, ...], own: Split, serve: str) -> tuple[Rule, ...]:
+    """The strategies that place units, as guards know them: what units are there, and whether they are only some."""
+    rules = []
+    for strategy in strategies:
+        split = strategy.split if any(strategy.split.weights) else own
+        if strategy.rollout is not None:
+            by, percent = strategy.stickiness, 0 if strategy.never else strategy.rollout
+        elif sum(map(bool, split.weights)) > 1:
+            by, percent = split.stickiness, 100
+        else:
+            continue
+        path = _UNIT if by in (DEFAULT, USER) else (by,)
+        rules.append(Rule(strategy.name, (), serve, rollout=Rollout(1000 * percent, by=path)))
+    return tuple(rules)
 
 
 def _digest(raw: Mapping[str, Any], around: Surroundings) -> str:

@@ -12,7 +12,7 @@ import re
 import sys
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeGuard
 
 from flagkit.core.versions import Version, parse_version
 
@@ -52,6 +52,11 @@ def text(value: Any) -> str | None:
     if uuid is not None and issubclass(kind, uuid.UUID):
         return uuid.UUID.__str__(value)  # type: ignore[no-any-return]
     return None
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether it is a str that has a UTF-8: JSON allows lone surrogates, which nothing else does."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def utf8(value: Any) -> bytes | None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from flagkit.dialects.fields import At, Faults, check_depth, read_list, read_object, read_whole
 from flagkit.dialects.unleash_model import DEFAULT, DISABLED, Arm, Override, Split
-from flagkit.dialects.unleash_values import number
+from flagkit.dialects.unleash_values import is_text, number
 
 _MAX_VARIANTS: Final = 1000
 _MAX_NAME: Final = 1024
@@ -34,8 +34,8 @@ def read_variants(value: object, at: At, faults: Faults, notes: Faults, *, group
         here: At = (at, index)
         raw = read_object(each, here, faults)
         name = raw.get("name")
-        if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME:
-            faults.expected((here, "name"), name, f"a string of 1 to {_MAX_NAME:,} characters")
+        if not is_text(name) or not 0 < len(name) <= _MAX_NAME:
+            faults.expected((here, "name"), name, f"a string of 1 to {_MAX_NAME:,} characters of Unicode")
             name = "?"
         weights.append(read_whole(raw.get("weight"), (here, "weight"), faults, 0, _MAX_WEIGHT))
         arms.append(Arm(_key(name), name, _payload(raw.get("payload"), (here, "payload"), faults, notes)))

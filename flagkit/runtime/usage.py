@@ -101,6 +101,8 @@ class Reporting:
         self.counts.after_fork()
         self._worker.after_fork()
         self._waiting: dict[Answer, int] = {}
+        #: Calls that are being handed over.
+        self._flying = 0
         self._since_ms = self._clock.wall_ms()
         self._counted = self._delivered = 0
         self._lost: dict[str, int] = {}
@@ -123,7 +125,7 @@ class Reporting:
     def state(self) -> UsageState:
         with self._turn:
             self._gather()
-            pending = sum(self._waiting.values())
+            pending = self._flying + sum(self._waiting.values())
             return UsageState(self._link.state, Account(self._counted, 0, self._delivered, dict(self._lost), pending))
 
     def step(self) -> float:
@@ -150,7 +152,7 @@ class Reporting:
             self._link.tell()
         with self._turn:
             self._gather()
-            return sum(self._waiting.values())
+            return self._flying + sum(self._waiting.values())
 
     def close(self, timeout_s: float) -> int:
         """Flush, stop, let go of connections; return how many calls were not reported. They are lost as ``closed``."""
@@ -181,39 +183,58 @@ class Reporting:
         with self._turn:
             self._gather()
             waiting, self._waiting = self._waiting, {}
+            self._flying = sum(waiting.values())
             start_ms, stop_ms = self._since_ms, max(self._since_ms, self._clock.wall_ms())
         parts = _parts(waiting)
-        while parts:
-            part = parts[-1]
-            usage = Usage(start_ms, stop_ms, _by_flag(part))
-            left_s = ends_s - self._clock.monotonic_s()
-            sent = self._report(usage, left_s) if left_s > 0 else Retry("deadline")
-            if isinstance(sent, Retry):
-                with self._turn:
-                    for answer, number in (pair for each in parts for pair in each.items()):
-                        self._waiting[answer] = self._waiting.get(answer, 0) + number
-                self._link.failed(standing(sent.reason, lasting=sent.lasting), sent.reason)
-                return self._backoff.failed(sent.after_s, lasting=sent.lasting)
-            parts.pop()
-            with self._turn:
-                if isinstance(sent, Delivered):
-                    self._delivered += sum(part.values())
-                else:
-                    self._lose(sent.reason, sum(part.values()))
-            if isinstance(sent, Rejected):
-                self._link.failed("rejected" if sent.reason.startswith("http_4") else "failing", sent.reason)
-            else:
-                self._link.succeeded()
+        try:
+            while parts:
+                usage = Usage(start_ms, stop_ms, _by_flag(parts[-1]))
+                left_s = ends_s - self._clock.monotonic_s()
+                sent = Retry("deadline")
+                if left_s > 0:
+                    part = parts.pop()
+                    sent = self._report(usage, left_s, part)
+                    if isinstance(sent, Retry):
+                        parts.append(part)
+                if isinstance(sent, Retry):
+                    self._link.failed(standing(sent.reason, lasting=sent.lasting), sent.reason)
+                    return self._backoff.failed(sent.after_s, lasting=sent.lasting)
+        finally:
+            self._put_back(parts)
         self._since_ms = stop_ms
         self._backoff.succeeded()
         return self._interval_s
 
-    def _report(self, usage: Usage, deadline_s: float) -> Delivered | Retry | Rejected:
+    def _put_back(self, parts: list[dict[Answer, int]]) -> None:
+        with self._turn:
+            self._flying = 0
+            for answer, number in (pair for part in parts for pair in part.items()):
+                self._waiting[answer] = self._waiting.get(answer, 0) + number
+
+    def _report(self, usage: Usage, deadline_s: float, part: dict[Answer, int]) -> Any:
+        """Hand over one part and enter what became of it, unless it may be handed over again."""
+
         def report() -> Any:
             return self._sink.report(usage, deadline_s=deadline_s)
 
-        sent: Any = contained(report, otherwise=None)
-        return sent if isinstance(sent, (Delivered, Retry, Rejected)) else Rejected("sink_error")
+        sent: Any = Rejected("interrupted")  # by whatever ends this thread
+        try:
+            sent = contained(report, otherwise=None)
+            if not isinstance(sent, (Delivered, Retry, Rejected)):
+                sent = Rejected("sink_error")
+        finally:
+            with self._turn:
+                calls = 0 if isinstance(sent, Retry) else sum(part.values())
+                self._flying -= calls
+                if isinstance(sent, Delivered):
+                    self._delivered += calls
+                elif isinstance(sent, Rejected):
+                    self._lose(sent.reason, calls)
+        if isinstance(sent, Delivered):
+            self._link.succeeded()
+        elif isinstance(sent, Rejected):
+            self._link.failed("rejected" if sent.reason.startswith("http_4") else "failing", sent.reason)
+        return sent
 
     def _lose(self, reason: str, number: int) -> None:
         if not number:

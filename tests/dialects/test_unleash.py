@@ -108,6 +108,8 @@ def test_a_parent_that_gains_a_parent_itself_makes_another_flag_of_its_child() -
         ({"variants": [{"name": "a", "weight": -1}]}, "variants[0].weight"),
         ({"variants": [{"name": "", "weight": 1}]}, "variants[0].name"),
         ({"dependencies": [{"enabled": True}]}, "dependencies[0].feature"),
+        ({"strategies": [{"name": "flexibleRollout", "parameters": {"groupId": "\ud800"}}]}, "parameters.groupId"),
+        ({"variants": [{"name": "\ud800", "weight": 1}]}, "variants[0].name"),
     ],
 )
 def test_a_bad_feature_keeps_its_good_version_and_says_where_it_is_bad(bad: Json, where: str) -> None:
@@ -291,6 +293,16 @@ def test_variants_that_are_split_by_something_else_than_the_rollout_are_not_comp
     decisions = list(units(rollout(99), variants=split))
     assert {decision.analysable for decision in decisions if decision.enabled} == {False}
     assert {decision.variant for decision in decisions if decision.enabled} == {"a", "b"}
+
+
+def test_a_split_without_a_rollout_is_comparable_by_what_it_is_sticky_on() -> None:
+    split = [{"name": name, "weight": 1, "stickiness": "tenant"} for name in "ab"]
+    assert {decision.analysable for decision in units({"name": "default"}, variants=split)} == {True}
+    (rule,) = parse(feature("f", {"name": "default"}, variants=split)).definitions.flags["f"].rules
+    assert (rule.name, rule.by) == ("default[0]", ("tenant",))
+    bare = parse({**feature("f"), "strategies": [], "variants": split}).definitions
+    decision = Snapshot(bare, now_ms=lambda: NOW_MS).decide("f", Context("u", {"tenant": "t"}))
+    assert (decision.rule, decision.analysable, decision.reason) == (None, False, Reason.SPLIT)
 
 
 def test_chance_lets_in_the_share_it_is_told_to() -> None:

@@ -145,11 +145,36 @@ def test_what_may_have_been_taken_is_lost_and_never_offered_again(answer: Any) -
     assert (dict(rig.account.lost), rig.account.pending) == ({reason: 1}, 0)
 
 
+def test_what_ends_the_thread_in_the_middle_of_a_report_loses_that_part_alone() -> None:
+    rig = Rig()
+    for number in range(1500):
+        rig.count(f"f{number}", True, None)
+
+    def end() -> None:
+        raise SystemExit
+
+    rig.sink.meanwhile = end
+    with pytest.raises(SystemExit):
+        rig.step()
+    assert (dict(rig.account.lost), rig.account.pending) == ({"interrupted": 500}, 1000)
+    rig.sink.meanwhile = None
+    rig.clock.advance(60)
+    rig.reporting.flush(5)
+    assert rig.account.delivered == 1000
+
+
 def test_what_is_counted_while_a_report_is_under_way_is_in_the_next() -> None:
     rig = Rig(Rejected("unconfirmed"))
     rig.count("f", True, None)
-    rig.sink.meanwhile = lambda: rig.count("f", True, None)
+    pending = []
+
+    def meanwhile() -> None:
+        rig.count("f", True, None)
+        pending.append(rig.account.pending)
+
+    rig.sink.meanwhile = meanwhile
     rig.step()
+    assert pending == [2]  # the one on its way, and the one that waits
     rig.sink.meanwhile = None
     rig.step()
     assert rig.sink.taken == {"f": 1}
