@@ -41,6 +41,7 @@ Follow: TypeAlias = "Callable[[bytes, Definitions], Followed]"
 _MODULES: Final = {
     "flagd": "flagkit.dialects.flagd",
     "flagd-v3": "flagkit.dialects.flagd_v3",
+    "growthbook": "flagkit.dialects.growthbook",
     "native": "flagkit.dialects.native",
 }
 #: Dialects in which a source can tell of a change without sending the whole document.

@@ -5,6 +5,7 @@ Anything with the members of ``Source`` is one; see its contract before writing 
 
 from flagkit.sources.cached import Cached
 from flagkit.sources.file import File
+from flagkit.sources.growthbook import GrowthBook
 from flagkit.sources.http import Http
 from flagkit.sources.redis import Redis
 from flagkit.sources.source import (
@@ -27,6 +28,7 @@ __all__ = [
     "Changed",
     "Fetched",
     "File",
+    "GrowthBook",
     "Http",
     "Keeper",
     "Kept",
