@@ -42,6 +42,7 @@ _MODULES: Final = {
     "flagd": "flagkit.dialects.flagd",
     "flagd-v3": "flagkit.dialects.flagd_v3",
     "native": "flagkit.dialects.native",
+    "posthog": "flagkit.dialects.posthog",
 }
 #: Dialects in which a source can tell of a change without sending the whole document.
 _CHANGES: Final = {"native": "flagkit.dialects.native_changes"}
