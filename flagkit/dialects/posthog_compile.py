@@ -22,7 +22,6 @@ from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.dialects.posthog_bucketing import HOLDOUT, VARIANT_SALT, prefix, rollout_bound, sha1, variant_bound
 from flagkit.dialects.posthog_filters import Filters, Surroundings, device_unit, group_unit
 from flagkit.dialects.posthog_model import INHERITED, Condition, Flag, Holdout, Property
-from flagkit.dialects.posthog_operators import Made
 from flagkit.dialects.posthog_values import ABSENT, CAUSES, MISSING, REMOTE, UNSUPPORTED, mapping, worse
 
 _LONG_SPLIT: Final = 16
@@ -259,7 +258,7 @@ class _Writer:
         known = self.filters.made(asked) if asked.kind not in ("cohort", "flag") else None
         own = asked.kind != "group" or asked.group is None
         person = own and (group is None or asked.kind == "person") and asked.key not in _SPECIAL
-        if isinstance(known, Made) and person and callable(known.test):
+        if known is not None and person and callable(known.test):
             name, test = self.constant(asked.key), self.constant(known.test)
             called = f"{test}(get({name}, ABSENT))"
             if known.inline is None:

@@ -17,7 +17,7 @@ from flagkit.dialects.posthog_cohorts import Cohorts, cohort_id, filters_in
 from flagkit.dialects.posthog_compile import logic_of
 from flagkit.dialects.posthog_filters import Surroundings, flag_asked
 from flagkit.dialects.posthog_model import Flag, Property
-from flagkit.dialects.posthog_operators import Asked, Unaskable, made
+from flagkit.dialects.posthog_operators import Asked, made
 from flagkit.dialects.posthog_values import CAUSES, UNSUPPORTED
 from flagkit.errors import Problem
 
@@ -155,7 +155,4 @@ def _said_of(asked: Property, around: Surroundings) -> str | None:
         return None if there else f"only PostHog's servers know who is in the cohort {name[:32]}: undecided here"
     if asked.kind == "flag":
         return None if flag_asked(asked) is not None else "malformed: it never matches"
-    try:
-        return made(Asked(asked.operator or "exact", asked.value, around.strict, lambda: 0)).problem
-    except Unaskable as error:
-        return f"{error}: undecided here"
+    return made(Asked(asked.operator or "exact", asked.value, around.strict, lambda: 0)).problem

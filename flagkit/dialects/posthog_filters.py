@@ -15,7 +15,7 @@ from flagkit.core.logic import Forced, Now, Parents
 from flagkit.decision import Decision, ErrorCode
 from flagkit.dialects.posthog_cohorts import Cohorts, cohort_id
 from flagkit.dialects.posthog_model import Entries, Property
-from flagkit.dialects.posthog_operators import Asked, Made, Unaskable, made
+from flagkit.dialects.posthog_operators import Asked, Made, made
 from flagkit.dialects.posthog_values import ABSENT, CAUSES, DEPENDENCY, REMOTE, UNSUPPORTED, Answer, mapping, worse
 
 Asks: TypeAlias = Callable[[Context, Forced, Parents], Answer]
@@ -50,11 +50,8 @@ class Filters:
             return self._cohort(asked)
         if asked.kind == "flag":
             return _flag(asked)
-        known = self.made(asked)
-        if not isinstance(known, Made):
-            return known
-        test = known.test
-        if isinstance(test, bool):
+        test = self.made(asked).test
+        if not callable(test):
             return test
         read = self.reader(asked, group)
         if read is None:
@@ -65,12 +62,9 @@ class Filters:
 
         return ask
 
-    def made(self, asked: Property) -> Made | Answer:
-        """The operator of a filter of a property; UNSUPPORTED if it cannot be asked."""
-        try:
-            return made(Asked(asked.operator or "exact", asked.value, self.around.strict, self._now_ms))
-        except Unaskable:
-            return UNSUPPORTED
+    def made(self, asked: Property) -> Made:
+        """The operator of a filter of a property."""
+        return made(Asked(asked.operator or "exact", asked.value, self.around.strict, self._now_ms))
 
     def reader(self, asked: Property, group: str | None) -> Callable[[Context], Any] | None:
         """What reads the property; None when it is a group's whose type has no name."""
@@ -100,8 +94,10 @@ class Filters:
         codes = [each for each in items if not callable(each)]
         if any(code & REMOTE for code in codes):
             return next(code for code in codes if code & REMOTE)
-        if (not every) in codes or not items:  # decided, whoever asks; an empty part is everybody
-            return every if not items else not every
+        if not items:  # everybody, of OR too
+            return True
+        if (not every) in codes:
+            return not every
         asked = [each for each in items if callable(each)]
         undecided = max((code for code in codes if code > 1), default=0)
         if not asked:

@@ -1,8 +1,7 @@
 """What a PostHog property filter asks of a property: one row an operator, from its value to a test.
 
-A test takes a property's value, or ABSENT, and answers True, False, or a code for undecided. A filter that cannot be
-asked in this process is ``Unaskable``; one that never matches is the constant False. Called when a flag is read, to
-say so, and when it is compiled.
+A test takes a property's value, or ABSENT, and answers True, False, or a code for undecided. Called when a flag is
+read, to say what cannot be asked, and when it is compiled.
 
 Source: PostHog, rust/feature-flags/src/properties/property_matching.rs; where its own Python SDK leaves undecided what
 a caller got wrong (a version that is none, say), so does this.
@@ -40,10 +39,6 @@ _NO_NUMBER: Final = ("nan", "+nan", "-nan")
 _TOLERANCE_S: Final = 1e-6  # what is left of a microsecond in a float of seconds
 
 
-class Unaskable(Exception):
-    """A filter that is undecided whatever the property is. The message says what would be right."""
-
-
 class Asked(NamedTuple):
     """A filter. strict: true and false are texts like others (``property_matching_version`` 2)."""
 
@@ -54,23 +49,34 @@ class Asked(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A filter as a test, or as what it always answers. inline: the same of a plain str as an expression, if it has
-    one. problem: what should be known of it.
+    """A filter as a test, or as what it answers whatever the property is.
+
+    inline: the same of a plain str as an expression, if it has one. problem: what should be known of it.
     """
 
-    test: Test | bool
+    test: Test | Answer
     inline: Inline | None = None
     problem: str | None = None
 
 
 def made(asked: Asked) -> Made:
-    """Raises: Unaskable."""
+    """Raises: nothing."""
     factory = _FACTORIES.get(asked.operator)
-    if factory is None:
-        raise Unaskable(f'the operator "{asked.operator[:64]}" is not known')
-    if asked.value is None and asked.operator not in _VALUELESS:
+    if asked.value is None and factory is not None and asked.operator not in _VALUELESS:
         return Made(False, problem="has no value: it never matches")
-    return factory(asked)
+    try:
+        if factory is None:
+            raise _Unaskable(f'the operator "{asked.operator[:64]}" is not known')
+        return factory(asked)
+    except _Unaskable as error:
+        # Of what is null PostHog does not come to look at the filter.
+        nullable = factory in (_dated, _versioned)
+        test: Test | Answer = (lambda value: UNSUPPORTED if value is not None else False) if nullable else UNSUPPORTED
+        return Made(test, problem=f"{error}: it is undecided here")
+
+
+class _Unaskable(Exception):
+    """A filter that is undecided, because it cannot be asked in this process. The message says what would be right."""
 
 
 def _presence(asked: Asked) -> Made:
@@ -93,7 +99,7 @@ def _exact(asked: Asked) -> Made:
         return Made(same)
     values = wanted if isinstance(wanted, list) else [wanted]
     if len(values) > _MAX_VALUES:
-        raise Unaskable(f"expected at most {_MAX_VALUES:,} values")
+        raise _Unaskable(f"expected at most {_MAX_VALUES:,} values")
     lowered = frozenset(_text(value).lower() for value in values)
 
     def among(value: Any) -> Answer:
@@ -129,9 +135,9 @@ def _regex(asked: Asked) -> Made:
     found = pattern(_text(asked.value))
     search = found.search
     if search is None:
-        return Made(False, problem=found.problem)
+        return Made(lambda value: MISSING if value is ABSENT else False, problem=found.problem)
     if found.problem is not None:
-        raise Unaskable(found.problem)
+        raise _Unaskable(found.problem)
 
     def match(value: Any) -> Answer:
         said = None if value is ABSENT else text(value)
@@ -160,7 +166,7 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
 def _compared(asked: Asked) -> Made:
     compare, bound = _COMPARE[asked.operator], number(asked.value)
     if bound is None:
-        raise Unaskable("expected a finite number")
+        raise _Unaskable("expected a finite number")
 
     def against(value: Any) -> Answer:
         if value is ABSENT:
@@ -175,7 +181,7 @@ def _between(asked: Asked) -> Made:
     negated = asked.operator == "not_between"
     bounds = [number(each) for each in asked.value] if isinstance(asked.value, list) else []
     if len(bounds) != 2 or bounds[0] is None or bounds[1] is None or bounds[0] > bounds[1]:
-        raise Unaskable("expected two numbers, the lesser first")
+        raise _Unaskable("expected two numbers, the lesser first")
     low, high = bounds[0], bounds[1]
 
     def within(value: Any) -> Answer:
@@ -211,14 +217,14 @@ def _dated(asked: Asked) -> Made:
 
 
 def _limit(given: Any, now_ms: Now) -> Callable[[], float | None]:
-    """The moment that a filter names, as of now. Raises: Unaskable."""
+    """The moment that a filter names, as of now. Raises: _Unaskable."""
     parts = relative(given) if isinstance(given, str) else None
     if parts is not None:
         amount, unit = parts
         return lambda: ago(amount, unit, now_ms())
     fixed = moment(given) if isinstance(given, str) and number(given) is None else None
     if fixed is None:
-        raise Unaskable('expected a date such as "2026-12-01", or "-7d"')
+        raise _Unaskable('expected a date such as "2026-12-01", or "-7d"')
     return lambda: fixed
 
 
@@ -226,7 +232,7 @@ def _versioned(asked: Asked) -> Made:
     name, given = asked.operator, _text(asked.value)
     found = version_range(name, given) if name in _RANGES else version(given)
     if found is None:
-        raise Unaskable('expected a version such as "1.2.3"')
+        raise _Unaskable('expected a version such as "1.2.3"')
     compare = _COMPARE.get(name)
     bound: Any = found
 
@@ -243,10 +249,10 @@ def _versioned(asked: Asked) -> Made:
 
 
 def _text(value: Any) -> str:
-    """A filter's value as text. Raises: Unaskable."""
+    """A filter's value as text. Raises: _Unaskable."""
     said = text(value)
     if said is None:
-        raise Unaskable("expected a value of moderate size")
+        raise _Unaskable("expected a value of moderate size")
     return said
 
 

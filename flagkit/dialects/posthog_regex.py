@@ -65,7 +65,7 @@ def pattern(written: str) -> Pattern:
 
 
 def _beyond(expected: str) -> Pattern:
-    return Pattern(lambda _: UNSUPPORTED, f"expected {expected}: the flag is undecided where it asks this")
+    return Pattern(lambda _: UNSUPPORTED, f"expected {expected}")
 
 
 def _translated(written: str) -> tuple[str, bool]:
