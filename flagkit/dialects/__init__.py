@@ -43,6 +43,7 @@ _MODULES: Final = {
     "flagd-v3": "flagkit.dialects.flagd_v3",
     "growthbook": "flagkit.dialects.growthbook",
     "native": "flagkit.dialects.native",
+    "posthog": "flagkit.dialects.posthog",
 }
 #: Dialects in which a source can tell of a change without sending the whole document.
 _CHANGES: Final = {"native": "flagkit.dialects.native_changes"}

@@ -210,7 +210,7 @@ def changed(good: Json, chance: random.Random) -> Any:
         elif what == 2:
             container[key] = json.loads(json.dumps(chance.choice(where)))
         else:
-            container[key] = chance.choice(_LEAVES)
+            container[key] = json.loads(json.dumps(chance.choice(_LEAVES)))  # a copy: it may be the next to be changed
         if not document or not list(_containers(document)):
             break
     return document
