@@ -20,6 +20,7 @@ from flagkit.core.explain import Explanation, explain
 from flagkit.core.logic import Decide, Forced
 from flagkit.core.policy import GuardPolicy
 from flagkit.core.snapshot import Snapshot
+from flagkit.counting import count_calls
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
@@ -29,7 +30,8 @@ from flagkit.production.passage import Chosen, GateOptions, Ignored
 from flagkit.runtime.handlers import Event, EventDetails, Handler
 from flagkit.runtime.process import process
 from flagkit.runtime.stats import Status, worst
-from flagkit.sinks import Sink
+from flagkit.runtime.usage import Reporting
+from flagkit.sinks import Sink, UsageSink
 from flagkit.sources import File, Source
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ class Client:
         *,
         key: str | None = None,
         source: Source | None = None,
-        sink: Sink | None = UNSET,
+        sink: Sink | UsageSink | None = UNSET,
         config: Config | None = None,
         clock: Clock | None = None,
         fleet: Fleet | None = UNSET,
@@ -138,6 +140,11 @@ class Client:
             if ends.sink is not None
             else None
         )
+        self._reporting = (
+            Reporting(ends.usage, self._config, self._clock, self._slumber) if ends.usage is not None else None
+        )
+        if self._reporting is not None:
+            count_calls(self, self._reporting.counts.count)
 
     @classmethod
     def from_file(
@@ -206,7 +213,7 @@ class Client:
         asker: Any = context if kind is Context or kind is dict else self._resolve(context)
         if default is UNSET:
             default = flag.default if isinstance(flag, Flag) else None
-        decision = self._decide(flag, asker)
+        decision = self._asked(flag, asker)
         if decision.variant is None:
             return self._otherwise(decision, default)
         value = decision.value
@@ -229,7 +236,7 @@ class Client:
         """The whole answer: variant, value, reason, rule; records the exposure. Raises: nothing."""
         kind = type(context)
         asker: Any = context if kind is Context or kind is dict else self._resolve(context)
-        decision = self._decide(flag, asker)
+        decision = self._asked(flag, asker)
         exposed = decision._exposed
         if exposed is not None:
             if kind is dict:
@@ -385,6 +392,8 @@ class Client:
         self._guarding.start()
         if self._recording is not None:
             self._recording.start()
+        if self._reporting is not None:
+            self._reporting.start()
         # Or it stays asleep: what notices the fork is a worker's first question, and what it meets it records itself.
         if not process.preforking:
             if self._recording is not None:
@@ -392,8 +401,10 @@ class Client:
             # Another thread may publish between a read and a store here, so look again until both are the same.
             while self._answers is not self._feed.snapshot:
                 self._answers = self._feed.snapshot
-            running = (self._feed.running, self._guarding.running, self._recording is None or self._recording.running)
-            if not all(running):
+            lanes = (self._recording, self._reporting)
+            if not (
+                self._feed.running and self._guarding.running and all(lane is None or lane.running for lane in lanes)
+            ):
                 self._slumber()  # a thread could not be started, or died just now: the next question tries again
 
     def wait_ready(self, timeout_s: float) -> bool:
@@ -431,7 +442,11 @@ class Client:
     def flush(self, timeout_s: float = 5.0) -> int:
         """Send what is recorded; return how many are left after ``timeout_s`` seconds at most. Raises: nothing."""
         process.notice_fork()
-        return self._recording.flush(timeout_s) if self._recording is not None else 0
+        ends_s = self._clock.monotonic_s() + timeout_s
+        left = self._recording.flush(timeout_s) if self._recording is not None else 0
+        if self._reporting is not None:
+            left += self._reporting.flush(max(0.0, ends_s - self._clock.monotonic_s()))
+        return left
 
     def close(self, timeout_s: float = 5.0) -> int:
         """Flush, stop the threads, let go of connections; return how many events are left. Again: does nothing.
@@ -446,6 +461,8 @@ class Client:
         ends_s = self._clock.monotonic_s() + timeout_s
         self._feed.stop()
         left = self._recording.close(timeout_s) if self._recording is not None else 0
+        if self._reporting is not None:
+            left += self._reporting.close(max(0.0, ends_s - self._clock.monotonic_s()))
         self._guarding.close(min(_GUARDS_S, max(0.0, ends_s - self._clock.monotonic_s())))
         self._alerting.close(min(_GUARDS_S, max(0.0, ends_s - self._clock.monotonic_s())))
         self._feed.close(ends_s)
@@ -461,7 +478,8 @@ class Client:
     @property
     def status(self) -> Status:
         """How it stands: definitions, source, sink, and the account of every event. A frozen value. Raises: nothing."""
-        feed, guarding, recording = self._feed, self._guarding, self._recording
+        feed, guarding, recording, reporting = self._feed, self._guarding, self._recording, self._reporting
+        ends = (recording, reporting)
         return Status(
             ready=feed.snapshot.ready,
             version=feed.snapshot.definitions.version,
@@ -481,8 +499,9 @@ class Client:
             worker_faults=feed.faults
             + guarding.faults
             + self._alerting.faults
-            + (recording.faults if recording is not None else 0),
+            + sum(end.faults for end in ends if end is not None),
             disk=worst(feed.poller.disk, guarding.disk, recording.disk if recording is not None else None),
+            usage=reporting.state if reporting is not None else None,
         )
 
     # -- within ------------------------------------------------------------------------------------------------------
@@ -504,6 +523,9 @@ class Client:
             )
         except Exception:  # noqa: BLE001 - as in `enabled`
             return answers.decide(flag, as_context(context))
+
+    #: The same for the verbs that tell a variant, where ``counting`` counts.
+    _asked = _decide
 
     def _decide_in(self, scope: Scope, flag: str, asker: Any) -> Decision:
         """The answer inside a scope: forced ones first, and for the ambient context the one given before."""
@@ -567,8 +589,9 @@ class Client:
         self._feed.after_fork()
         self._guarding.after_fork()
         self._alerting.after_fork()
-        if self._recording is not None:
-            self._recording.after_fork()
+        for end in (self._recording, self._reporting):
+            if end is not None:
+                end.after_fork()
 
     def at_exit(self, elapsed_s: float) -> None:
         """For the exit hook: a last flush within what is left of ``exit_deadline_s``."""

@@ -70,6 +70,7 @@ class Decision:
     """
 
     __slots__ = (
+        "_arm",
         "_branch",
         "_copy",
         "_exposed",
@@ -104,6 +105,7 @@ class Decision:
         exposed: set[bytes] | None = None,
         instead_of: Decision | None = None,
         telemetry: Mapping[str, str | int | bool] | None = None,
+        arm: str | None = None,
     ) -> None:
         self.flag = flag
         self.variant = variant
@@ -119,6 +121,8 @@ class Decision:
         #: Keys of the units whose exposure to this outcome is recorded in this window; None: never exposed.
         #: It hangs here, owned and emptied by runtime.exposures, because the check is on the evaluation path.
         self._exposed = exposed
+        #: The variant served as guards and exposures know it: its own name for it, where a backend calls two by one.
+        self._arm = variant if arm is None else arm
         #: The part of its exposures that is always the same, once there was one; runtime.exposures fills it in.
         self._wire: tuple[str, bytes] | None = None
         #: The decision that this one is served instead of, because its guard has tripped.

@@ -10,6 +10,7 @@ from flagkit.sources.http import Http
 from flagkit.sources.redis import Redis
 from flagkit.sources.source import (
     Alive,
+    Bootstrapped,
     Changed,
     Fetched,
     Keeper,
@@ -21,9 +22,11 @@ from flagkit.sources.source import (
     Teller,
 )
 from flagkit.sources.static import Static
+from flagkit.sources.unleash import Unleash
 
 __all__ = [
     "Alive",
+    "Bootstrapped",
     "Cached",
     "Changed",
     "Fetched",
@@ -39,4 +42,5 @@ __all__ = [
     "Source",
     "Static",
     "Teller",
+    "Unleash",
 ]
