@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from flagkit.errors import ConfigError
-from flagkit.http.address import endpoint, hidden_endpoint, redirected
+from flagkit.http.address import endpoint, hidden_endpoint, queried, redirected
 from flagkit.http.reply import NoReply, Reply, fits_header
 from flagkit.http.secret import Secret
 
@@ -33,6 +33,8 @@ class Wire:
         url: https URL (http on loopback) without user name, query and fragment.
         path: what is asked for when ``url`` has no path.
         key: sent as ``Authorization: Bearer``, to this scheme, host and port only.
+        query: what is asked for behind the address and a question mark; shown nowhere. No redirect is then followed.
+        field: what the caller calls ``url``.
         ca_file: PEM file with certificates trusted in addition to the public ones. Nothing turns verification off.
         allow_insecure_http: speak http beyond loopback.
         now_s: seconds for the age of connections; the default also counts the time a machine was suspended.
@@ -47,16 +49,18 @@ class Wire:
         url: str,
         path: str,
         *,
-        key: str | None = None,
+        key: str | Secret | None = None,
+        query: str | None = None,
+        field: str = "url",
         ca_file: str | None = None,
         allow_insecure_http: bool = False,
         now_s: Callable[[], float] | None = None,
     ) -> None:
-        self.url = endpoint(url, path, allow_insecure_http=allow_insecure_http)
-        self._key = None if key is None else Secret(key)
+        self.url = endpoint(url, path, field=field, allow_insecure_http=allow_insecure_http)
+        self._key = key if key is None or isinstance(key, Secret) else Secret(key)
         self._ca_text = None if ca_file is None else _read_ca(ca_file)
         self._now_s = _awake_s if now_s is None else now_s
-        self._target: Secret | None = None
+        self._target = None if query is None else queried(self.url, query)
         self._leash: Leash | None = None
         self._listening: Leash | None = None
         self._used_s = 0.0
@@ -93,7 +97,7 @@ class Wire:
             reply = self._exchange("GET", url, headers, None, ends_s, max_bytes)
             if reply.status not in _REDIRECTS:
                 return reply
-            target = redirected(url, reply.location)
+            target = redirected(url, reply.location) if self._target is None else None
             if target is None:
                 break
             url = target

@@ -6,6 +6,7 @@ Anything with the members of ``Source`` is one; see its contract before writing 
 from flagkit.sources.cached import Cached
 from flagkit.sources.file import File
 from flagkit.sources.http import Http
+from flagkit.sources.posthog import PostHog
 from flagkit.sources.redis import Redis
 from flagkit.sources.source import (
     Alive,
@@ -33,6 +34,7 @@ __all__ = [
     "Listening",
     "Missed",
     "NotModified",
+    "PostHog",
     "Redis",
     "Source",
     "Static",
