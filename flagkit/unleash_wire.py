@@ -64,7 +64,7 @@ class UnleashServer:
     def wire(self, path: str, *, query: str = "") -> Wire:
         """A wire to ``path`` below the API."""
         url = f"{self.url}{path}"
-        return Wire(url, "/", key=self._token, scheme="", headers=self._identity, query=query, **self._settings)
+        return Wire(url, "/", key=self._token, scheme="", headers=self._identity, query=query or None, **self._settings)
 
     def _identity(self) -> Mapping[str, str | Secret]:
         """Headers that say who asks: after a fork, somebody else."""

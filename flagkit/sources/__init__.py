@@ -7,6 +7,7 @@ from flagkit.sources.cached import Cached
 from flagkit.sources.file import File
 from flagkit.sources.growthbook import GrowthBook
 from flagkit.sources.http import Http
+from flagkit.sources.posthog import PostHog
 from flagkit.sources.redis import Redis
 from flagkit.sources.source import (
     Alive,
@@ -38,6 +39,7 @@ __all__ = [
     "Listening",
     "Missed",
     "NotModified",
+    "PostHog",
     "Redis",
     "Source",
     "Static",
