@@ -88,7 +88,8 @@ class _Writer:
     # -- rules -------------------------------------------------------------------------------------------------------
 
     def _rule(self, rule: Rule) -> None:
-        if rule.force is None and rule.experiment is None and not any(parent.gate for parent in rule.parents):
+        may_end = any(parent.gate or self.guarded for parent in rule.parents)
+        if rule.force is None and rule.experiment is None and not may_end:
             return  # decides nothing for anybody
         indent = ""
         if rule.parents:

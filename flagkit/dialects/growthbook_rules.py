@@ -203,11 +203,11 @@ class _Reading:
             self.around.notes.add((self.at, "variations"), "fewer than two: nobody is in the experiment")
             return None
         by = self._bucketing(raw, key)
+        passes = frozenset(index for index, each in enumerate(meta) if each.get("passthrough") is True)
         namespace = None if filtered else self._namespace(raw.get("namespace"), by.attribute)
         if by.version not in BUCKETS:
-            return Experiment(key, names, frozenset(), None, (), (-1,), namespace)
+            return Experiment(key, names, passes, None, (), (-1,), namespace)
         begins, owners = pieces(ranges, BUCKETS[by.version])
-        passes = frozenset(index for index, each in enumerate(meta) if each.get("passthrough") is True)
         known = tuple(owner if owner < len(variations) else -1 for owner in owners)
         return Experiment(key, names, passes, by, tuple(begins), known, namespace)
 
