@@ -5,18 +5,19 @@ Called by ``Client`` before anything is made, so that a mistake is met where it 
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flagkit.clock import Clock, SystemClock
 from flagkit.config import Config
 from flagkit.errors import ConfigError
-from flagkit.fleets import Fleet
-from flagkit.fleets import Http as HttpFleet
-from flagkit.production.alerts import Messenger
 from flagkit.sinks import Http as HttpSink
 from flagkit.sinks import Sink, Webhook
 from flagkit.sources import Http as HttpSource
 from flagkit.sources import Source
+
+if TYPE_CHECKING:
+    from flagkit.fleets import Fleet
+    from flagkit.production.alerts import Messenger
 
 
 class _Unset:
@@ -58,6 +59,9 @@ def checked_ends(
     url: object, key: str | None, source: object, sink: object, fleet: object = UNSET, webhook: object = UNSET
 ) -> Ends:
     """What the arguments mean. Raises: ConfigError."""
+    from flagkit.fleets import Fleet, Http  # not at import: many a program never makes a client
+    from flagkit.production.alerts import Messenger
+
     if (url is None) == (source is None):
         expected = "the URL of a flagkit service, or else a source" + (", not both" if source is not None else "")
         raise ConfigError("url", url, expected, secret=url is not None)  # somebody may have put a password into it
@@ -81,6 +85,6 @@ def checked_ends(
     return Ends(
         HttpSource(url, key=key),
         HttpSink(url, key=key) if sink is UNSET else sink,  # type: ignore[arg-type]
-        HttpFleet(url, key=key) if fleet is UNSET else fleet,  # type: ignore[arg-type]
+        Http(url, key=key) if fleet is UNSET else fleet,  # type: ignore[arg-type]
         webhook,  # type: ignore[arg-type]
     )

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
-from flagkit.alerting import Alerting, properties
 from flagkit.arguments import UNSET, checked_clock, checked_config, checked_ends
 from flagkit.boundary import contained
 from flagkit.clock import Clock
@@ -24,20 +23,19 @@ from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
-from flagkit.fleets import Fleet
-from flagkit.guarding import Guarding
-from flagkit.production.alerts import Messenger
 from flagkit.production.branch import UNCOUNTED
 from flagkit.production.gate import Gate
-from flagkit.production.guards import Told
 from flagkit.production.passage import Chosen, GateOptions, Ignored
-from flagkit.runtime.feed import Feed
 from flagkit.runtime.handlers import Event, EventDetails, Handler
 from flagkit.runtime.process import process
-from flagkit.runtime.recording import Recording
 from flagkit.runtime.stats import Status, worst
 from flagkit.sinks import Sink
 from flagkit.sources import File, Source
+
+if TYPE_CHECKING:
+    from flagkit.fleets import Fleet
+    from flagkit.production.alerts import Messenger
+    from flagkit.production.guards import Told
 
 T = TypeVar("T")
 
@@ -107,6 +105,12 @@ class Client:
         fleet: Fleet | None = UNSET,
         webhook: Messenger | None = UNSET,
     ) -> None:
+        # Not at import: many a program imports this and never makes a client.
+        from flagkit.alerting import Alerting
+        from flagkit.guarding import Guarding
+        from flagkit.runtime.feed import Feed
+        from flagkit.runtime.recording import Recording
+
         self._config = checked_config(config)
         self._clock = checked_clock(clock)
         ends = checked_ends(url, key, source, sink, fleet, webhook)
@@ -441,9 +445,9 @@ class Client:
         self._answers = self._feed.snapshot
         ends_s = self._clock.monotonic_s() + timeout_s
         self._feed.stop()
-        self._guarding.close(min(timeout_s, _GUARDS_S))
-        self._alerting.close(min(timeout_s, _GUARDS_S))
         left = self._recording.close(timeout_s) if self._recording is not None else 0
+        self._guarding.close(min(_GUARDS_S, max(0.0, ends_s - self._clock.monotonic_s())))
+        self._alerting.close(min(_GUARDS_S, max(0.0, ends_s - self._clock.monotonic_s())))
         self._feed.close(ends_s)
         return left
 
@@ -533,7 +537,7 @@ class Client:
     def _tripped(self, told: Told) -> None:
         """A guard has found out something: on whichever thread is counting."""
         if self._recording is not None:
-            self._recording.track("flagkit.trip", ANONYMOUS, None, properties(told))
+            self._recording.track("flagkit.trip", ANONYMOUS, None, told.properties)
         self._alerting.tripped(told)
 
     def _labels(self) -> Mapping[str, str]:

@@ -22,7 +22,8 @@ from flagkit.production.call import Guarded, Marking
 from flagkit.production.guard import Guard, place
 from flagkit.production.host import Notice
 from flagkit.production.metrics import Meter, VariantMetrics
-from flagkit.production.trial import Finding, GuardStatus, Trial
+from flagkit.production.standing import GuardStatus
+from flagkit.production.trial import Finding, Trial
 from flagkit.production.trips import TripBook, control_of
 
 #: Pairs of flag and variant that are metered; a gate on a further one is not.
@@ -37,6 +38,21 @@ class Told(NamedTuple):
     notice: Notice
     evidence: Mapping[str, Any]
     rolled_back: bool
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """For a collector: the properties of a metric event."""
+        notice = self.notice
+        return {
+            "feature_flag.key": notice.flag,
+            "candidate": notice.candidate,
+            "control": notice.control,
+            "revision": notice.revision,
+            "kind": notice.kind,
+            "why": notice.why,
+            "rolled_back": self.rolled_back,
+            **self.evidence,
+        }
 
 
 class Guards:

@@ -37,7 +37,7 @@ def zipf(draw: np.random.Generator, rate: float, exponent: float = 1.2, count: i
 
 
 def many_zipf(draw: np.random.Generator, rate: float) -> Units:
-    return zipf(draw, rate, 1.1, 100_000)
+    return zipf(draw, rate, 1.0, 100_000)
 
 
 def one_heavy(draw: np.random.Generator, rate: float, own: float | None = None) -> Units:

@@ -154,7 +154,7 @@ def _(repetitions: int, whole: bool) -> Outcome:
     return table(repetitions, cells, 1.2)
 
 
-@row("Y", "the same, Zipf 1.1, share 5 %", quick=8, full=160)
+@row("Y", "the same, Zipf 1.0 over 100,000 units, share 5 %", quick=8, full=160)
 def _(repetitions: int, whole: bool) -> Outcome:
     cells = {
         "x2": (streams.many_zipf, 0.01, 0.05, 2.0, 8860.0),
