@@ -51,7 +51,6 @@ class Sitting:
 
     def __init__(self, policy: str, state: bytes | None = None) -> None:
         self._pool = Pool(**_settings(policy))
-        self._pace: tuple[float, float] | None = None
         self.anew = False
         if state:
             try:
@@ -67,10 +66,9 @@ class Sitting:
         if self._pool.verdict is not None:
             return True
         try:
-            reply = self._pool.take(counts.process, counts.sequence, counts.counted, counts.received_s)
+            self._pool.take(counts.process, counts.sequence, counts.counted, counts.received_s)
         except ValueError:
             return False
-        self._pace = reply.pace
         return True
 
     def settle(self) -> None:
@@ -81,7 +79,7 @@ class Sitting:
     def said(self) -> Said:
         """What is to be known now."""
         evidence, verdict = self._pool.evidence(), self._pool.verdict
-        said = Said(evidence.windows, self._pace, evidence=as_numbers(evidence), anew=self.anew)
+        said = Said(evidence.windows, self._pool.pace, evidence=as_numbers(evidence), anew=self.anew)
         if verdict is None:
             return said
         return said._replace(why=words(verdict.kind, evidence), kind=verdict.kind)
@@ -122,7 +120,7 @@ def read_word(word: str) -> Said | None:
             pace = (p90, p99) if 0 < p90 <= p99 else None
         known = Said((long, short), pace, evidence=evidence, anew=said.get("anew") is True)
         return known if why is None else known._replace(why=str(why)[:_MAX_WHY], kind=str(said["kind"]))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
 
 

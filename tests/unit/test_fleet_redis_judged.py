@@ -29,7 +29,7 @@ def judge(trial: Trial, policy: str, state: bytes | None, counts: Sequence[Count
         pool.load(state)
     windows: tuple[int, int] = (0, 0)
     for each in counts:
-        _, windows = pool.take(each.process, each.sequence, each.counted, each.received_s)
+        _, windows, _ = pool.take(each.process, each.sequence, each.counted, each.received_s)
     verdict = None if pool.verdict is None else pool.verdict.kind
     calls = pool.evidence().calls
     return Judged(pool.dump(), json.dumps({"tripped": verdict, "windows": windows, "calls": calls}), bool(verdict))
