@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from flagkit.cli import history, options
 from flagkit.cli.service import Service
 from flagkit.cli.text import columns, percent, plain
+
+_GUARD: Final = ("guard", "candidate", "revision", "state", "calls", "failed", "control", "failed", "evidence", "why")
 
 
 @click.command("summary")
@@ -61,9 +63,8 @@ def _lines(answer: Any, *, hourly: bool) -> Iterator[str]:
         yield from columns([("hour", "variant", "units", "exposures"), *hours], frozenset({2, 3}))
     guards = list(_guards(answer.get("guards", ())))  # older services have none
     if guards:
-        head = ("guard", "candidate", "revision", "state", "calls", "failed", "control", "failed", "evidence", "why")
         yield ""
-        yield from columns([head, *guards], frozenset({2, 4, 5, 6, 7, 8}))
+        yield from columns([_GUARD, *guards], frozenset({2, 4, 5, 6, 7, 8}))
     if answer.get("changes"):
         yield ""
         yield from history.table(answer["changes"])

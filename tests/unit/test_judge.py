@@ -1,4 +1,4 @@
-"""What a judge of a fleet makes of counts: whatever they, the policy and the state are, it says something of its form."""
+"""What a judge of a fleet makes of counts; whatever they, the policy and the state are, what it says has its form."""
 
 from __future__ import annotations
 
@@ -8,25 +8,19 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tallies import packed
 
 from flagkit.core.policy import GuardPolicy
 from flagkit.fleets import Counts, Judge, Judged, Trial
 from flagkit.production.judge import Said, Sitting, judge, policy_text, read_word
-from flagkit.production.tally import Tally
 
 TRIAL = Trial("production", "f", 1, "on")
 POLICY = policy_text(GuardPolicy(), 1)
 
 
 def counted(process: int, failing: int = 0, calls: int = 400) -> Counts:
-    """What a process has counted whose candidate fails in one of ``failing`` calls, the control in a quarter as many."""
-    tally = Tally()
-    for number in range(calls):
-        arm = number % 2
-        handle = tally.start("half", arm, f"user-{process}-{number}".encode())
-        every = failing if arm else 4 * failing
-        tally.finish(handle, bool(every and number // 2 % every == 0), 0.01)
-    return Counts(f"{process:032x}", 1, 0.0, tally.drain())
+    """See ``packed``."""
+    return Counts(f"{process:032x}", 1, 0.0, packed(process, failing, calls))
 
 
 def said(judged: Judged) -> Said:
@@ -102,10 +96,10 @@ def test_counts_that_cannot_be_read_cost_nothing_but_themselves() -> None:
 @given(st.data())
 def test_any_bytes_are_borne(data: st.DataObject) -> None:
     good = counted(1, 9, 40)
-    state, packed = judge(TRIAL, POLICY, None, [good], 0.0).state, good.counted
+    state = judge(TRIAL, POLICY, None, [good], 0.0).state
     broken = st.one_of(
         st.binary(max_size=300),
-        st.just(packed).flatmap(_broken),
+        st.just(good.counted).flatmap(_broken),
         st.just(state).flatmap(_broken),
     )
     policy = data.draw(st.one_of(st.text(max_size=50), st.sampled_from(POLICIES)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import sqlite3
@@ -13,12 +12,11 @@ from typing import Any
 
 import pytest
 from sites import READ, WRITE, Site
+from tallies import packed, report, text_of
 
 from flagkit.fleets import Trial
 from flagkit.server import trials as module
 from flagkit.server.trials import Trials
-from tests.unit.test_judge import counted as packed
-from tests.unit.test_server_trials import post, report
 
 GUARD = {"revision": 2}
 TRIAL = Trial("production", "f", 2, "on")
@@ -86,11 +84,7 @@ def court(tmp_path: Path) -> Iterator[Court]:
 
 
 def counts(process: int = 1, failing: int = 0, calls: int = 400) -> str:
-    return base64_of(packed(process, failing, calls).counted)
-
-
-def base64_of(data: bytes) -> str:
-    return base64.b64encode(data).decode()
+    return text_of(packed(process, failing, calls))
 
 
 def verdict(court: Court, **fields: Any) -> dict[str, Any]:
@@ -130,7 +124,7 @@ def test_what_is_not_judged_is_named_with_the_reason(court: Court, other: dict[s
 
 
 def test_counts_of_another_version_are_named_and_cost_nothing_else(court: Court) -> None:
-    answer = court.told(report(counted=base64_of(b"\xff\x00")), report(flag="free", counted=counts()))
+    answer = court.told(report(counted=text_of(b"\xff\x00")), report(flag="free", counted=counts()))
     assert len(answer["words"]) == 2
     assert answer["left_out"] == [{**TRIAL._asdict(), "why": "the counts cannot be read by this version"}]
     assert court.calls(flag="free") == [200, 200]
@@ -308,7 +302,7 @@ def test_whatever_is_reported_of_policies_in_code_the_guards_of_the_definitions_
 
 
 def test_the_summary_has_every_guard_of_the_definitions_and_what_code_guards(court: Court) -> None:
-    post(court, {"process": "1" * 32, "sequence": 1, "reports": [report(flag="free", revision=0, counted=counts())]})
+    court.told(report(flag="free", revision=0, counted=counts()))
     guard, free = court.get("/v1/summary", READ).json["guards"]
     assert (guard["flag"], guard["candidate"], guard["control"]) == ("f", "on", "off")
     assert (guard["state"], guard["action"], guard["why"], guard["calls"]) == ("waiting", "rollback", None, [0, 0])
