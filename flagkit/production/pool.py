@@ -36,7 +36,7 @@ from flagkit.production.sequential import SloEProcess
 from flagkit.production.tally import ARM_AT, COLD_AT, EVENTS_AT, LATE, RULE_AT, Counted, unpack
 
 #: Rules compared, and processes remembered, at most.
-MAX_RULES: Final = 256
+MAX_RULES: Final = 64
 MAX_PROCESSES: Final = 2_048
 #: A process that was not heard of for so long may be forgotten when there are too many, seconds.
 _GONE_S: Final = 300.0
@@ -46,7 +46,7 @@ _COLD_S: Final = 5.0
 #: Numbers of flushes that are told apart behind a process's latest.
 _REMEMBERED: Final = 64
 _VERSION: Final = 1
-_MOST_DUMPED: Final = 1 << 20
+_MOST_DUMPED: Final = 1 << 23
 _FAILED, _SLOW = 1 << ERRORS, 1 << P90
 _UNKNOWN: Final = 1 << P90 | 1 << P99
 

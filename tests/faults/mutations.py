@@ -86,8 +86,8 @@ MUTATIONS: Final = {
     ),
     "no plain http": Mutation(
         "http/address.py",
-        'if parts.scheme == "http" and not (',
-        "if False and not (",
+        'return scheme == "http" and not (',
+        "return False and not (",
         _NET + "test_b19_http_is_for_loopback_only",
     ),
     "jitter of retries": Mutation(

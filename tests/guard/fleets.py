@@ -187,7 +187,7 @@ def unlike_processes(second: int, process: int, arms: np.ndarray, numbers: np.nd
 SCENARIOS: dict[str, Effect] = {"alike": no_effect, "outages": outages, "unlike processes, drift": unlike_processes}
 
 
-@row("G", "false rollback of a fleet, units that differ, errors and latency, 200 s of 200 calls/s", quick=1, full=40)
+@row("G", "false rollback of a fleet, units that differ, errors and latency, 200 s of 200 calls/s", quick=1, full=20)
 def _(repetitions: int, whole: bool) -> Outcome:
     """All fleets and scenarios are one cell: 12 of them, so many times each."""
 
@@ -257,7 +257,7 @@ def _(repetitions: int, whole: bool) -> Outcome:
     def cell(at: int, effect: Effect, share: float) -> Outcome:
         draws = (np.random.default_rng((73, at, each)) for each in range(repetitions))
         fleet = DEPLOY._replace(share=share)
-        return rarely((judge(draw, fleet, 60, effect).seconds < inf for draw in draws), (7, 200))
+        return rarely((judge(draw, fleet, 45, effect).seconds < inf for draw in draws), (7, 200))
 
     return worst((name, cell(at, *each)) for at, (name, each) in enumerate(cells.items()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from math import inf
 from typing import Any, NamedTuple
 
@@ -82,6 +83,11 @@ def worse(rates: np.ndarray, odds_ratio: float) -> np.ndarray:
     return odds_ratio * rates / (1 + (odds_ratio - 1) * rates)
 
 
+@cache
+def keys_of(count: int) -> list[bytes]:
+    return [b"unit-%d" % number for number in range(count)]
+
+
 class Stream:
     """Calls of ``units`` through a comparison, until it has a verdict.
 
@@ -103,7 +109,7 @@ class Stream:
         self.shares = shares
         self.candidate = candidate
         self.seconds = seconds
-        self.keys = [b"unit-%d" % number for number in range(len(units.rates))]
+        self.keys = keys_of(len(units.rates))
         self.passed = 0
         self._healthy = True
 

@@ -298,13 +298,13 @@ def test_a_damaged_flush_is_refused_or_counted_and_a_damaged_dump_refused_or_loa
 
 def test_a_dump_that_would_unpack_to_gigabytes_is_refused() -> None:
     with pytest.raises(ValueError):
-        Pool().load(b"\x01" + zlib.compress(bytes(1 << 26)))
+        Pool().load(b"\x01" + zlib.compress(bytes(1 << 27)))
 
 
 def test_memory_is_bounded_whatever_is_sent() -> None:
     pool = Pool()
     for number in range(MAX_PROCESSES + 100):
-        rules = tuple(f"{number}-{each}" for each in range(3))
+        rules = tuple(f"{number}-{each}" + "é" * 90 for each in range(3))
         packed = pack(
             Counted(False, 0, None, rules, ((1, 1, 0, 0),) * 3, tuple(each << 23 | 5 << 20 | each for each in range(3)))
         )
@@ -312,6 +312,7 @@ def test_memory_is_bounded_whatever_is_sent() -> None:
     assert len(pool._processes) == MAX_PROCESSES
     assert len(pool._rules) == MAX_RULES
     assert len(pool.dump()) < 300_000
+    Pool().load(pool.dump())
     pool.take("another", 1, b"", 10_000.0)
     assert "another" in pool._processes
     tally = Tally()
