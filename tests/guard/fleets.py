@@ -222,11 +222,6 @@ def cold(first: int, second: int, process: int, arms: np.ndarray, numbers: np.nd
     return 1.0, np.where(numbers <= first, 10.0, 1.0)
 
 
-def warm_process(first: int, second: int, process: int, arms: np.ndarray, numbers: np.ndarray) -> tuple[float, Any]:
-    """Only the candidate's first calls are slow: its code is loaded when it is first used."""
-    return 1.0, np.where((arms == 1) & (numbers <= first), 10.0, 1.0)
-
-
 def outage_after_deploy(second: int, process: int, arms: np.ndarray, numbers: np.ndarray) -> tuple[float, float]:
     return (60.0, 10.0) if 5 <= second < 35 else (1.0, 1.0)
 
