@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from flagkit.boundary import contained
 from flagkit.context import Context, unit_key
-from flagkit.core.model import Definitions, FlagDefinition
+from flagkit.core.model import Definitions, FlagDefinition, Prerequisite
 from flagkit.dialects import Parsed
 from flagkit.dialects.document import Document, Entry
 from flagkit.dialects.fields import Faults, path_text
@@ -217,6 +217,8 @@ class Reading:
             feature.off,
             feature.default,
             version=_version(text, used),
+            # Who has to be asked anew when another feature changes; what is asked of it is the logic's business.
+            prerequisites=tuple(Prerequisite(parent, ()) for parent in dict.fromkeys(feature.parents)),
             text=text,
             logic=logic_of(feature, guarded=guarded),
             remarks=tuple(self.remarks[key]),

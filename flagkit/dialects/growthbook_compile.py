@@ -17,11 +17,12 @@ from flagkit.dialects.growthbook_hash import BUCKETS, bucketing, units_of, units
 from flagkit.dialects.growthbook_rules import Bucketing, Experiment, Feature, Parent, Rule, Share
 from flagkit.dialects.growthbook_values import Get, truthy
 from flagkit.dialects.growthbook_visit import entered
-from flagkit.dialects.growthbook_writing import Expressions, function_of, maker
+from flagkit.dialects.growthbook_writing import AllOf, Expressions, Field, Node, function_of, maker
 
 #: The attribute with experiment keys -> number of the variation that is forced, where a context has it.
 FORCED: Final = "$forcedVariations"
 _ID: Final = "id"
+_PARENT: Final = "\0value"  # no path: what another feature comes to
 _WRITTEN: Final = 8  # ranges that are compared one by one
 
 
@@ -37,7 +38,7 @@ class _Writer:
         self.feature = feature
         self.answers = answers
         self.guarded = guarded
-        self.write = Expressions()
+        self.write = Expressions({_ID: "id", _PARENT: "d.value"})
         self.lines: list[str] = []
         self.default = ""  # the name of the decision when no rule decided
         self.left_out = False  # whether a share stands before the line being written
@@ -70,8 +71,8 @@ class _Writer:
         else:
             head += [" key = encode(c[unit])", f" if not key or len(key) > longest: return {invalid}", " get = c.get"]
             head += ["else:", " key = c._key", f" if key is False: return {invalid}", " get = c.attributes.get"]
-        if _ID in self.write.paths:
-            head.append(f"if get({self._constant(_ID)}) is None: get = with_id(get, key)")
+        if _ID in self.write.used:
+            head.append(f"if (id := get({self._constant(_ID)})) is None and key is not None: id = key.decode()")
         names = ", ".join(f"k{index}" for index in range(len(self.write.constants)))
         body = "\n  ".join(head + self.lines)
         source = f"def make({names}):\n def decide(c, forced, parents):\n  {body}\n return decide"
@@ -117,11 +118,19 @@ class _Writer:
         self.lines.append(f"{indent}if d.error_code is general: return {self._constant(self.failed)}")
         if parent.condition is None:
             return
-        passes = self._constant(function_of(parent.condition))
+        passes = self._met(parent.condition)
         unmet = "break"
         if parent.gate:
             unmet = f"return {self._constant(self.answers.otherwise(Reason.PREREQUISITE_FAILED))}"
-        self.lines.append(f"{indent}if not {passes}(value_of(d)): {unmet}")
+        self.lines.append(f"{indent}if not {passes}: {unmet}")
+
+    def _met(self, condition: Node) -> str:
+        """Whether a condition on the value of ``d`` is met, most of which ask for nothing but ``value``."""
+        nodes = condition.nodes if isinstance(condition, AllOf) else ()
+        fields = [each for each in nodes if isinstance(each, Field) and each.path == "value"]
+        if fields and len(fields) == len(nodes):
+            return self.write.condition(AllOf(tuple(each._replace(path=_PARENT) for each in fields)))
+        return f"{self._constant(function_of(condition))}(value_of(d))"
 
     def _body(self, rule: Rule, indent: str) -> bool:
         """What a rule comes to for those it is for; True when it decides for all of them."""
@@ -258,12 +267,6 @@ def _forcing(experiment: Experiment, decisions: list[Decision | None]) -> Callab
     return forcing
 
 
-def with_id(get: Get, key: bytes | None) -> Get:
-    """``get`` for a context without an ``id``, for which its unit stands in."""
-    unit = None if key is None else key.decode()
-    return lambda name: unit if name == _ID else get(name)
-
-
 def value_of(decision: Decision) -> Get:
     """What a condition on another feature sees."""
     return {"value": decision.value}.get
@@ -286,7 +289,6 @@ _CALLED: Final[Mapping[str, Any]] = {
     "units_of": units_of,
     "value_of": value_of,
     "wide": units_of_key,
-    "with_id": with_id,
     "within": within,
 }
 

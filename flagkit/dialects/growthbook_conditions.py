@@ -19,7 +19,6 @@ from flagkit.dialects.growthbook_operators import (
     Test,
     constant,
     equals,
-    equals_folded,
     exists,
     matches,
     ordered,
@@ -32,6 +31,7 @@ from flagkit.dialects.growthbook_writing import AllOf, AnyOf, Field, Known, Node
 
 _MAX_DEPTH: Final = 24
 _MAX_TESTS: Final = 5000  # of one feature, saved groups that are conditions written out
+_MAX_EACH, _MAX_SEARCHED = 100, 500  # a product is work: entries of $all that are no plain values, items of a list
 _LOGIC: Final = frozenset({"$or", "$nor", "$and", "$savedGroup"})
 
 
@@ -121,7 +121,7 @@ def _saved(value: Any, place: Place, around: Around) -> Node:
 # -- what is asked of one value --------------------------------------------------------------------------------------
 
 
-def read_value(value: Any, place: Place, around: Around, *, folds: bool = False) -> tuple[Test, ...]:
+def read_value(value: Any, place: Place, around: Around) -> tuple[Test, ...]:
     """The tests that a value has to pass: an object of operators, or a value that it must be equal to."""
     around.tests += 1
     if around.tests == _MAX_TESTS:
@@ -132,8 +132,6 @@ def read_value(value: Any, place: Place, around: Around, *, folds: bool = False)
         return ()
     if _is_operators(value):
         return tuple(_operator(name, each, place, around) for name, each in value.items())
-    if folds and isinstance(value, str):
-        return (equals_folded(value),)
     return (equals(value),)
 
 
@@ -193,17 +191,21 @@ def _every(value: Any, place: Place, around: Around, *, folds: bool) -> Test:
     if not isinstance(value, list):
         around.notes.expected(place.at, value, "an array; this matches nobody")
         return constant(False)
-    plain = all(each is None or isinstance(each, (str, int, float)) for each in value)
-    groups = [
-        [test.ask for test in read_value(each, place.inside(index), around, folds=folds)]
-        for index, each in enumerate(value)
-    ]
+    wanted = [each for each in value if each is None or isinstance(each, (str, int, float))]
+    others = [each for each in value if isinstance(each, (list, dict))]
+    if len(others) > _MAX_EACH:
+        around.faults.add(place.at, f"more than {_MAX_EACH} entries that are no plain values")
+        return constant(False)
+    groups = [[test.ask for test in read_value(each, place, around)] for each in others]
 
     def ask(given: Any) -> bool:
         items = listed(given)
-        if items is None or (len(items) > 500 and not plain):  # the product of two lists is work
+        if items is None or (groups and len(items) > _MAX_SEARCHED):
             return False
-        return all(any(all(each(item) for each in asks) for item in items) for asks in groups)
+        there = Members(items, folds=folds)
+        return all(map(there.have, wanted)) and all(
+            any(all(each(item) for each in asks) for item in items) for asks in groups
+        )
 
     return Test(ask)
 

@@ -21,6 +21,17 @@ MAX_MATCHED: Final = 8192  # characters
 _MAX_PATTERN: Final = 1024
 _MAX_VERSION: Final = 256
 _MAX_MEMO: Final = 1024
+#: Patterns without repetition, of at most one group, and the same to RE2, to JavaScript and to Python.
+_SIMPLE: Final = re.compile(
+    r"""
+      [A-Za-z0-9 @_/:,;=&%#!~<>'"|^-]   # literals, alternatives, the start
+    | \\[./+?*()|^$@-]                  # escaped literals
+    | \. | \[\^?[A-Za-z0-9_]+\]         # one of many characters
+    | (?P<end>\$)
+    | (?P<bracket>[()])
+    """,
+    re.VERBOSE | re.ASCII,
+)
 _ESCAPES: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|.)", re.DOTALL)
 
 
@@ -58,16 +69,6 @@ def equals(wanted: Any, *, negated: bool = False) -> Test:
     return Test(lambda value: same(value, wanted) is not negated, inline)
 
 
-def equals_folded(wanted: str) -> Test:
-    folded = wanted.lower()
-
-    def ask(value: Any) -> bool:
-        value = plain(value)
-        return isinstance(value, str) and value.lower() == folded
-
-    return Test(ask)
-
-
 def strictly_equals(wanted: Any, *, negated: bool = False) -> Test:
     """``===``: of lists and objects none are equal, since they are never the very same."""
     if isinstance(wanted, (list, dict)):
@@ -86,6 +87,7 @@ class Members:
 
     def __init__(self, values: list[Any], *, folds: bool = False) -> None:
         self.folds = folds
+        values = list(map(plain, values))
         self.texts = frozenset([(each.lower() if folds else each) for each in values if isinstance(each, str)])
         self.words = frozenset([each for each in values if each is None or isinstance(each, bool)])
         self.numbers = frozenset(
@@ -213,6 +215,9 @@ def _search(pattern: Any, folds: bool, at: At, faults: Faults, notes: Faults) ->
     except (re.error, OverflowError, RecursionError):
         notes.expected(at, pattern, "a regular expression; this matches nothing")
         return None
+    simple = None if folds else _simple(pattern)
+    if simple is not None:
+        return simple
     try:
         import re2  # type: ignore[import-untyped]  # the extra `regex`, for flags that ask for it
     except ImportError:
@@ -228,6 +233,22 @@ def _search(pattern: Any, folds: bool, at: At, faults: Faults, notes: Faults) ->
         faults.expected(at, pattern, "a regular expression in RE2 syntax: without look-around and back references")
         return None
     return search
+
+
+def _simple(pattern: str) -> Callable[[str], Any] | None:
+    """The search for a pattern that needs no engine with promises: nothing in it repeats, so that no text takes long.
+
+    RE2's binding takes 3.5 µs for a search that ``re`` does in 0.13, and most patterns are like this one.
+    """
+    written, brackets, at = [], 0, 0
+    while at < len(pattern):
+        token = _SIMPLE.match(pattern, at)
+        if token is None:
+            return None
+        brackets += token["bracket"] is not None
+        written.append(r"\Z" if token["end"] else token[0])
+        at = token.end()
+    return re.compile("".join(written)).search if brackets <= 2 else None
 
 
 def _escape(found: re.Match[str]) -> str:

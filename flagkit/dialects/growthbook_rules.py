@@ -134,7 +134,8 @@ class _Reading:
             check_depth(raw["force"], (self.at, "force"), self.faults, _MAX_VALUE_DEPTH)
             return rule._replace(force=self.variants.forced(raw["force"]), share=self._rollout(raw))
         if raw.get("variations") is None:
-            self.around.notes.add(self.at, "neither force nor variations: a rule that does nothing")
+            if not rule.parents:
+                self.around.notes.add(self.at, "neither force nor variations: a rule that does nothing")
             return rule
         return rule._replace(experiment=self._experiment(raw, filtered=bool(rule.filters)))
 

@@ -78,7 +78,7 @@ def run(experiment: Mapping[str, Any], options: Mapping[str, Any]) -> Result:
 
 def query_override(key: str, url: str, variations: int) -> int | None:
     """The variation that a URL's query asks for: the first ``key=number`` in it, if there is such a variation."""
-    query = url.partition("?")[2].partition("#")[0]
+    query = url.partition("#")[0].partition("?")[2]
     for pair in query.split("&"):
         name, _, number = pair.partition("=")
         if name == key:

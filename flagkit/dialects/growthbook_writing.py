@@ -51,12 +51,14 @@ Node: TypeAlias = "Field | AllOf | AnyOf | Not | Known"
 class Expressions:
     """Writes conditions as expressions over ``get``, the function that reads an attribute, and collects constants."""
 
-    __slots__ = ("constants", "names", "paths")
+    __slots__ = ("constants", "names", "read_already", "used")
 
-    def __init__(self) -> None:
+    def __init__(self, read_already: Mapping[str, str] | None = None) -> None:
+        """read_already: path -> the expression that its value is in."""
         self.constants: list[Any] = []
         self.names = 0
-        self.paths: set[str] = set()  # first keys of what is read
+        self.read_already = read_already or {}
+        self.used: set[str] = set()  # of those
 
     def constant(self, value: Any) -> str:
         self.constants.append(value)
@@ -80,15 +82,20 @@ class Expressions:
                 return self._field(path, tests)
 
     def _field(self, path: str, tests: tuple[Test, ...]) -> str:
-        self.paths.add(path.split(".")[0])
         if not tests:
             return "True"
-        read = reader(path)
-        source = f"get({self.constant(path)})" if read is None else f"{self.constant(read)}(get)"
         x = self.name()
+        source = self._source(path)
         first, *others = tests
         written = [self._test(first, f"{x} := {source}", x), *(self._test(test, x, x) for test in others)]
         return f"({' and '.join(written)})"
+
+    def _source(self, path: str) -> str:
+        if path in self.read_already:
+            self.used.add(path)
+            return self.read_already[path]
+        read = reader(path)
+        return f"get({self.constant(path)})" if read is None else f"{self.constant(read)}(get)"
 
     def _test(self, test: Test, first: str, x: str) -> str:
         inline = test.inline
