@@ -126,6 +126,7 @@ def test_evidence_and_trips_outlive_a_service_that_loses_its_power(service: Serv
     calls = one.hand_in().evidence["calls"]
     time.sleep(5.1)  # evidence is written every five seconds
     assert one.hand_in(packed(50)).evidence["calls"] == [2 * arm for arm in calls]
+    until(lambda: service.query("SELECT COUNT(*) FROM trials") == [(1,)])
     service.kill()
     service.start()
     again = Process(service, 1)
