@@ -166,7 +166,7 @@ HOSTILE: list[tuple[bytes, dict[str, str], int]] = [
     (b" " * (2 << 20), {}, 413),
     (json.dumps({"process": "x" * 32, "sequence": 1, "reports": []}).encode(), {}, 400),
     (json.dumps({"process": "0" * 32, "sequence": 1e999, "reports": []}).encode(), {}, 400),
-    (json.dumps({"process": "0" * 32, "sequence": 1, "reports": [report()] * 201}).encode(), {}, 400),
+    (json.dumps({"process": "0" * 32, "sequence": 1, "reports": [report()] * 1001}).encode(), {}, 400),
     (json.dumps({"process": "0" * 32, "sequence": 1, "reports": [report(counted="?!")]}).encode(), {}, 400),
     (json.dumps({"process": "0" * 32, "sequence": 1, "reports": [report(flag={})]}).encode(), {}, 400),
     (
