@@ -14,7 +14,7 @@ from flagkit.fleets import Report, Trial
 from flagkit.server.intake import Refused, decoded
 
 MAX_REPORTS_BYTES: Final = 1024 * 1024
-_MOST_REPORTS: Final = 200
+_MOST_REPORTS: Final = 1000
 _MAX_COUNTED: Final = 64 * 1024
 _MAX_POLICY: Final = 4096
 _MAX_TEXT: Final = 256

@@ -144,8 +144,10 @@ class Trials:
         if definition.guard is not None:
             policy = policy_text(definition.guard, len(_candidates(definition)))
         kept = self._sittings.get(trial)
-        if kept is not None and kept.control != control:
-            kept = None  # other arms
+        if kept is not None and kept.control != control:  # other arms
+            if kept.changed:
+                self._keep(trial, kept)
+            kept = None
         if kept is None:
             kept = self._sittings[trial] = self._sitting(trial, definition, policy, now_s)
             if len(self._sittings) > _MOST_SITTINGS:
@@ -187,7 +189,8 @@ class Trials:
 
     def _state(self, trial: Trial, kept: _Kept) -> dict[str, Any]:
         definition, guard, said = kept.definition, kept.definition.guard, kept.sitting.said
-        served = definition.tripped.get(trial.candidate)
+        of_file = guard is not None and guard.revision == trial.revision
+        served = definition.tripped.get(trial.candidate) if of_file else None
         if served is not None:
             state = "tripped"
         elif said.why is not None:

@@ -177,7 +177,6 @@ def test_another_control_begins_anew_and_the_first_one_is_remembered(court: Cour
     variants = {"variants": {"on": 1, "old": 2, "off": 0}, "off": "off", "default": "off"}
     court.edit(document(**variants))
     court.told(report(counted=counts()))
-    court.restart()
     court.edit(document(**variants, guard={**GUARD, "control": "old"}))
     assert court.calls() == [0, 0]
     court.edit(document(**variants))
