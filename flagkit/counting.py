@@ -6,7 +6,6 @@ nobody pays who has no such sink. Called by ``Client``, which it knows by its ve
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -19,38 +18,38 @@ def count_calls(client: Any, count: Callable[[str, bool, str | None], None]) -> 
     """Have ``client`` call ``count`` with every answer: the flag, whether it is enabled, and the variant if it is told.
 
     One call is counted once, whatever it records; none with a synthetic context, and none that an override decided.
-    ``peek``, ``decide_all``, ``explain``, and the flags that others depend on are not asked for.
+    ``peek``, ``decide_all`` and ``explain`` only look, and what a flag depends on was not asked for.
     """
-    plain: Any = type(client)
-    me = weakref.ref(client)  # or the client would wait for the garbage collector
+    resolve, decide, peek = client._resolve, client._decide, client.peek
+    plain_expose, plain_choose, otherwise = client.expose, client.choose, client._otherwise
 
-    def met(decision: Decision, context: object, answer: bool | None = None) -> None:
-        if decision.reason is not Reason.OVERRIDE and not plain._resolve(me(), context).synthetic:
-            told = answer is None
-            count(decision.flag, decision.enabled if told else answer is True, decision.variant if told else None)
+    def met(decision: Decision, context: object) -> None:
+        if decision.reason is not Reason.OVERRIDE and not resolve(context).synthetic:
+            count(decision.flag, decision.enabled, decision.variant)
 
     def enabled(flag: str, context: object = None, default: bool = UNSET) -> bool:
-        client = me()
-        decision = plain.peek(client, flag, context)
-        plain.expose(client, decision, context)
-        answer: bool = decision.enabled
+        decision: Decision = peek(flag, context)
+        plain_expose(decision, context)
+        answer = decision.enabled
         if decision.variant is None:
-            otherwise = isinstance(flag, Flag) and flag.default is True if default is UNSET else default
-            answer = bool(plain._otherwise(client, decision, otherwise))
-        met(decision, context, answer)
+            if default is UNSET:
+                default = isinstance(flag, Flag) and flag.default is True
+            answer = otherwise(decision, default)
+        if decision.reason is not Reason.OVERRIDE and not resolve(context).synthetic:
+            count(decision.flag, answer is True, None)
         return answer
 
     def asked(flag: str, asker: Any) -> Decision:
-        decision: Decision = plain._decide(me(), flag, asker)
+        decision: Decision = decide(flag, asker)
         met(decision, asker)
         return decision
 
     def expose(decision: Decision, context: object = None) -> None:
-        plain.expose(me(), decision, context)
+        plain_expose(decision, context)
         met(decision, context)
 
     def choose(flag: str, context: object) -> Any:
-        chosen = plain.choose(me(), flag, context)
+        chosen = plain_choose(flag, context)
         met(chosen[0], context)
         return chosen
 

@@ -37,6 +37,7 @@ from flagkit.dialects.unleash_strategies import custom, draws
 from flagkit.dialects.unleash_values import utf8
 
 _VARIANT_SEED: Final = 86028157
+_EVERYONE: Final = 100  # percent, and the number of buckets
 _LONG_SPLIT: Final = 16
 _SPECIAL: Final = SETTINGS | {"unit"}
 _UNSTABLE: Final = frozenset({APP, TIME, ENVIRONMENT})
@@ -83,6 +84,7 @@ class _Writer:
         self.constants: list[Any] = []
         self.names: dict[int, str] = {}  # of the decisions
         self.draw = ""  # the name of what draws by chance
+        self.reads_attributes = False
         self.needs_context = False  # whether a mapping has to be made a context first
         self.has_unit = True  # whether what is being written is for contexts with a unit
         self.asks_user = False
@@ -95,8 +97,11 @@ class _Writer:
             self.has_unit = False
             lines = ["if key is None:", *_indented(self._body()), *lines]
         invalid = self.name(self.answers.fail(ErrorCode.INVALID_CONTEXT))
-        of_context = ["key = c._key", f"if key is False: return {invalid}", "get = c.attributes.get"]
-        of_dict = ["key = encode(c[unit])", f"if not key or len(key) > longest: return {invalid}", "get = c.get"]
+        of_context = ["key = c._key", f"if key is False: return {invalid}"]
+        of_dict = ["key = encode(c[unit])", f"if not key or len(key) > longest: return {invalid}"]
+        if self.reads_attributes:
+            of_context.append("get = c.attributes.get")
+            of_dict.append("get = c.get")
         if self.needs_context:
             head = ["if type(c) is dict: c = as_context(c)", *of_context]
         else:
@@ -131,7 +136,7 @@ class _Writer:
                 holds += f" and p.variant in {self.constant(parent.variants)}"
             self.lines.append(f"p = parents.decide({self.constant(parent.feature)}, c, forced)")
             self.lines.append(f"if not ({holds}): return {unmet}")
-        if any(strategy.rollout is not None for strategy in feature.strategies):
+        if any(strategy.rollout not in (None, _EVERYONE) for strategy in feature.strategies):
             self.lines.append(f"out = {self.off}")
         for strategy in feature.strategies:
             self._strategy(strategy)
@@ -156,7 +161,10 @@ class _Writer:
         found = self._hash(strategy.stickiness, strategy.group, "u")
         tests += [found.present] if found.present else []
         self.lines.append(f"if {' and '.join(tests) or 'True'}:")
-        self.lines.append(f"  if {found.number} % 100 < {self.constant(strategy.rollout)}:")
+        if strategy.rollout == _EVERYONE:  # and nobody is left out, so that nothing has to be hashed
+            self._serve(strategy, "  ", found.by, Reason.SPLIT)
+            return
+        self.lines.append(f"  if {found.number} % {_EVERYONE} < {self.constant(strategy.rollout)}:")
         self._serve(strategy, "    ", found.by, Reason.SPLIT)
         # Left out: being off, if it comes to that, is then this strategy's control. The first such one keeps the unit.
         out = self.name(self._nobody(Reason.SPLIT, strategy.name, analysable=found.by != ""))
@@ -225,6 +233,7 @@ class _Writer:
             if self.has_unit:
                 return _Hash(f"digest({prefix} + key{seed})", "", USER)
             if stickiness == DEFAULT:
+                self.reads_attributes = True
                 found = f"({local} := {self.constant(absent_user)}(get)) is not None"
                 return _Hash(f"({hashed} if {found} else {self._draw()}())", "", "")
         present = f"({local} := utf8({self._value(stickiness)})) is not None"
@@ -237,6 +246,7 @@ class _Writer:
         return self.draw
 
     def _value(self, field: str) -> str:
+        self.reads_attributes = True
         if field in _SPECIAL:
             self.needs_context = True
         if field == APP and self.feature.app_name is not None:
@@ -253,7 +263,7 @@ class _Writer:
     def _asked(self, constraint: Constraint) -> str:
         field, test = constraint.field, constraint.test
         if constraint.dated is not None and field == TIME:
-            return f"{self.constant(asked_moment(constraint.dated, self.now_ms))}(get({self.constant(TIME)}))"
+            return f"{self.constant(asked_moment(constraint.dated, self.now_ms))}({self._value(TIME)})"
         if field == USER:
             self.asks_user = True
             if self.has_unit:

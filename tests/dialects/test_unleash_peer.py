@@ -88,3 +88,98 @@ def test_twenty_thousand_random_questions_have_the_same_answers() -> None:
     assert 0.15 < enabled / asked < 0.85
     assert named / asked > 0.1
     assert [json.dumps(each, default=str, ensure_ascii=False) for each in differing[:3]] == []
+
+
+def feature(*strategies: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"name": "f", "enabled": True, "strategies": list(strategies), **more}
+
+
+def constrained(operator: str, *values: str, field: str = "p", **more: Any) -> dict[str, Any]:
+    asked = {"contextName": field, "operator": operator, "values": list(values), **more}
+    return {"name": "default", "constraints": [asked]}
+
+
+def rollout(**parameters: str) -> dict[str, Any]:
+    return {"name": "flexibleRollout", "parameters": {"groupId": "g", "stickiness": "default", **parameters}}
+
+
+def properties(value: Any) -> dict[str, Any]:
+    return {"userId": "u", "properties": {"p": value}}
+
+
+ANYONE = {"name": "default"}
+#: What docs/backends/unleash.md lists: a feature, a context, whether it is enabled there and here.
+DIFFERENCES = [
+    pytest.param(feature(constrained("IN", "true")), properties(True), False, True, id="bools-are-true-and-false"),
+    pytest.param(feature(constrained("IN", "None")), properties(None), True, False, id="none-is-missing"),
+    pytest.param(feature(constrained("STR_CONTAINS", "1")), properties([1]), True, False, id="lists-are-missing"),
+    pytest.param(feature(constrained("NUM_GT", value="1")), properties("inf"), True, False, id="infinity-is-no-number"),
+    pytest.param(
+        feature(constrained("NUM_GT", value="x"), ANYONE),
+        properties("1"),
+        False,
+        True,
+        id="a-bad-bound-costs-a-strategy",
+    ),
+    pytest.param(
+        feature({"name": "default", "segments": [404]}, ANYONE),
+        {},
+        False,
+        True,
+        id="a-missing-segment-costs-a-strategy",
+    ),
+    pytest.param(
+        feature(constrained("STR_CONTAINS", inverted=True)),
+        properties("a"),
+        False,
+        True,
+        id="no-values-contain-nothing",
+    ),
+    pytest.param(feature(constrained("STR_CONTAINS", "a\\")), properties("a\\"), False, True, id="backslashes"),
+    pytest.param(
+        feature(constrained("SEMVER_LT", value="1.2", inverted=True)),
+        properties("9.0.0"),
+        True,
+        False,
+        id="short-versions",
+    ),
+    pytest.param(feature(rollout(rollout="100.0")), {"userId": "u"}, False, True, id="percentages-with-a-point"),
+    pytest.param(feature(rollout(rollout="100", groupId='a"b')), {"userId": "u"}, False, True, id="quotes-in-groups"),
+]
+
+
+PARENT = {"name": "parent", "enabled": True, "strategies": [ANYONE]}
+NOBODY = {**PARENT, "strategies": [rollout(rollout="0")], "variants": [{"name": "a", "weight": 1}]}
+#: The same of features with a parent.
+DIFFERENCES_OF_CHILDREN = [
+    pytest.param(PARENT, {"variants": ["a"]}, True, False, id="a-parent-without-variants-serves-none"),
+    pytest.param(NOBODY, {"enabled": False, "variants": ["b"]}, False, True, id="a-parent-that-is-off-serves-none"),
+]
+
+
+def enabled_in_both(features: list[dict[str, Any]], context: dict[str, Any]) -> tuple[bool, bool]:
+    both = Both({"version": 2, "features": features, "segments": []})
+    theirs, ours = both.ask("f", context)
+    both.close()
+    return theirs[0], ours[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("asked", "context", "there", "here"), DIFFERENCES)
+def test_where_they_differ_is_known(asked: dict[str, Any], context: dict[str, Any], there: bool, here: bool) -> None:
+    assert enabled_in_both([asked], context) == (there, here)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("parent", "wanted", "there", "here"), DIFFERENCES_OF_CHILDREN)
+def test_where_they_differ_on_parents_is_known(parent: dict[str, Any], wanted: Any, there: bool, here: bool) -> None:
+    child = feature(ANYONE, dependencies=[{"feature": "parent", **wanted}])
+    assert enabled_in_both([parent, child], {"userId": "u"}) == (there, here)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_there_a_parent_without_a_group_is_hashed_by_its_child_s_name() -> None:
+    parent = {**PARENT, "strategies": [{"name": "flexibleRollout", "parameters": {"rollout": "40"}}]}
+    child = feature(ANYONE, dependencies=[{"feature": "parent"}])
+    answers = {enabled_in_both([parent, child], {"userId": f"u{number}"}) for number in range(30)}
+    assert {(True, False), (False, True)} <= answers
