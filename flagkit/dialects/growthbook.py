@@ -20,7 +20,7 @@ from flagkit.dialects.document import Document, Entry
 from flagkit.dialects.fields import Faults, path_text
 from flagkit.dialects.growthbook_compile import FORCED, logic_of
 from flagkit.dialects.growthbook_groups import Group
-from flagkit.dialects.growthbook_rules import Feature, canonical, read_feature
+from flagkit.dialects.growthbook_rules import Feature, read_feature
 from flagkit.dialects.growthbook_visit import endless
 from flagkit.errors import DefinitionsError, Problem
 
@@ -216,7 +216,7 @@ class Reading:
             feature.variants,
             feature.off,
             feature.default,
-            version=_version(text, used),
+            version=_version(feature, used),
             # Who has to be asked anew when another feature changes; what is asked of it is the logic's business.
             prerequisites=tuple(Prerequisite(parent, ()) for parent in dict.fromkeys(feature.parents)),
             text=text,
@@ -247,13 +247,13 @@ def _own(entries: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, 
     return {_FEATURES: features if own else {}, _GROUPS: groups if own else {}}
 
 
-def _version(text: str, used: tuple[Group | None, ...]) -> str:
-    """12 hex digits of what decides, whatever the order and spacing of its fields."""
+def _version(feature: Feature, used: tuple[Group | None, ...]) -> str:
+    """12 hex digits of what decides."""
     from hashlib import blake2b  # loads OpenSSL: not at import
 
-    digest = blake2b(canonical(json.loads("{" + text + "}")).encode(), digest_size=6)
+    digest = blake2b(feature.digest, digest_size=6)
     for group in used:
-        digest.update(b"\0" + (b"" if group is None else group.text.encode()))
+        digest.update(b"\0" if group is None else group.text.encode())
     return digest.hexdigest()
 
 

@@ -135,7 +135,7 @@ class _Writer:
     def _body(self, rule: Rule, indent: str) -> bool:
         """What a rule comes to for those it is for; True when it decides for all of them."""
         if rule.experiment is not None:
-            self._experiment(rule.experiment, indent)
+            self._experiment(rule.name, rule.experiment, indent)
             return False
         if rule.force is None:
             return False
@@ -164,8 +164,8 @@ class _Writer:
         self.lines.append(f"{indent}if out is {self.default}: out = {out}" if self.left_out else f"{indent}out = {out}")
         self.left_out = True
 
-    def _experiment(self, experiment: Experiment, indent: str) -> None:
-        forced = self._constant(_forcing(experiment, self._forced(experiment)))
+    def _experiment(self, rule: str, experiment: Experiment, indent: str) -> None:
+        forced = self._constant(_forcing(experiment.key, self._forced(rule, experiment)))
         f, x, d = self.write.name(), self.write.name(), self.write.name()
         asked = f"({f} := get({self._constant(FORCED)})) is not None and ({f} := {forced}({f})) is not None"
         self.lines += [f"{indent}if {asked}:", f"{indent} if {f} is not False: return {f}"]
@@ -180,10 +180,10 @@ class _Writer:
         if self.left_out:
             self.lines.append(f"{indent} {x} = {bucket}")
             place = x
-            apart = self._chosen(experiment, self._outcomes(experiment, analysable=False), x)
+            apart = self._chosen(experiment, self._outcomes(rule, experiment, analysable=False), x)
             self.lines += [f"{indent} if out is not {self.default}:", f"{indent}  {d} = {apart}"]
             self.lines.append(f"{indent}  if {d} is not None: return {d}")
-        outcomes = self._outcomes(experiment, analysable=True)
+        outcomes = self._outcomes(rule, experiment, analysable=True)
         chosen = self._chosen(experiment, outcomes, place)
         otherwise = "elif" if self.left_out else "if"
         if None in outcomes:
@@ -191,11 +191,11 @@ class _Writer:
         else:
             self.lines.append(f"{indent} {'else: ' if self.left_out else ''}return {chosen}")
 
-    def _outcomes(self, experiment: Experiment, *, analysable: bool) -> list[Decision | None]:
+    def _outcomes(self, rule: str, experiment: Experiment, *, analysable: bool) -> list[Decision | None]:
         return [
             None
             if owner < 0 or owner in experiment.passes
-            else self._serve(experiment.names[owner], Reason.SPLIT, experiment.key, analysable=analysable)
+            else self._serve(experiment.names[owner], Reason.SPLIT, rule, analysable=analysable)
             for owner in experiment.owners
         ]
 
@@ -208,9 +208,9 @@ class _Writer:
             return f"{first} if {place} < {self._constant(experiment.begins[0])} else {second}"
         return f"{self._constant(outcomes)}[bisect({self._constant(list(experiment.begins))}, {place})]"
 
-    def _forced(self, experiment: Experiment) -> list[Decision | None]:
+    def _forced(self, rule: str, experiment: Experiment) -> list[Decision | None]:
         return [
-            None if index in experiment.passes else self._serve(name, Reason.OVERRIDE, experiment.key)
+            None if index in experiment.passes else self._serve(name, Reason.OVERRIDE, rule)
             for index, name in enumerate(experiment.names)
         ]
 
@@ -254,9 +254,8 @@ class _Writer:
 # -- what the functions call -----------------------------------------------------------------------------------------
 
 
-def _forcing(experiment: Experiment, decisions: list[Decision | None]) -> Callable[[Any], Decision | bool | None]:
+def _forcing(key: str, decisions: list[Decision | None]) -> Callable[[Any], Decision | bool | None]:
     """From a context's forced variations: this experiment's decision; False to go on; None when it is not forced."""
-    key = experiment.key
 
     def forcing(given: Any) -> Decision | bool | None:
         index = given.get(key) if issubclass(type(given), Mapping) else None

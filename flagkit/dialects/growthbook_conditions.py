@@ -30,7 +30,7 @@ from flagkit.dialects.growthbook_values import getter, listed
 from flagkit.dialects.growthbook_writing import AllOf, AnyOf, Field, Known, Node, Not, function_of
 
 _MAX_DEPTH: Final = 24
-_MAX_TESTS: Final = 5000  # of one feature, saved groups that are conditions written out
+_MAX_TESTS: Final = 2000  # of one feature, saved groups that are conditions written out
 _MAX_EACH, _MAX_SEARCHED = 100, 500  # a product is work: entries of $all that are no plain values, items of a list
 _LOGIC: Final = frozenset({"$or", "$nor", "$and", "$savedGroup"})
 
@@ -60,7 +60,7 @@ class Place(NamedTuple):
         at = self.at
         for each in steps:
             at = (at, each)
-        return self._replace(at=at, unknown=self.unknown is not negated, depth=self.depth + 1)
+        return Place(at, self.unknown is not negated, self.depth + 1, self.within)
 
 
 def read_condition(value: Any, place: Place, around: Around) -> Node:

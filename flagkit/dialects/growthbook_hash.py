@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -165,28 +165,20 @@ def _are_weights(weights: Any, count: int) -> bool:
     return numbers and 0.99 <= sum(weights) <= 1.01
 
 
+@lru_cache(maxsize=4096)
 def first_at(bound: float, buckets: int) -> int:
     """The first bucket that is not below ``bound`` as a share of ``buckets``."""
-    return _first_bucket(buckets, lambda share: share >= bound)
+    return bisect_left(range(buckets), bound, key=lambda bucket: bucket / buckets)
 
 
+@lru_cache(maxsize=4096)
 def first_above(bound: float, buckets: int) -> int:
     """The first bucket that is above ``bound`` as a share of ``buckets``."""
-    return _first_bucket(buckets, lambda share: share > bound)
+    return bisect_right(range(buckets), bound, key=lambda bucket: bucket / buckets)
 
 
-def _first_bucket(buckets: int, reached: Callable[[float], bool]) -> int:
-    low, high = 0, buckets
-    while low < high:
-        middle = (low + high) // 2
-        if reached(middle / buckets):
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
-def pieces(ranges: Sequence[Range], buckets: int) -> tuple[list[int], list[int]]:
+@lru_cache(maxsize=1024)
+def pieces(ranges: tuple[Range, ...], buckets: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Ranges as pieces of all buckets: where a new one begins, and which range each is of, the first counted; -1: none.
 
     ``owners[bisect_right(begins, bucket)]`` is then the range of a bucket.
@@ -199,12 +191,8 @@ def pieces(ranges: Sequence[Range], buckets: int) -> tuple[list[int], list[int]]
         if owner != owners[-1]:
             begins.append(begin)
             owners.append(owner)
-    return begins, owners
+    return tuple(begins), tuple(owners)
 
 
 def _owner(bucket: int, parts: list[tuple[int, int]]) -> int:
     return next((index for index, (start, end) in enumerate(parts) if start <= bucket < end), -1)
-
-
-def owner_of(bucket: int, begins: list[int], owners: list[int]) -> int:
-    return owners[bisect_right(begins, bucket)]

@@ -20,6 +20,7 @@ from flagkit.dialects.growthbook_writing import Node
 _MAX_RULES, _MAX_VARIATIONS, _MAX_RANGES, _MAX_PARENTS = 500, 500, 500, 100
 _MAX_VALUE_DEPTH: Final = 28
 _MAX_TEXT: Final = 1024
+_MAX_NAME: Final = 128
 _DEFAULT_ATTRIBUTE: Final = "id"
 
 
@@ -63,7 +64,7 @@ class Experiment(NamedTuple):
 
 class Rule(NamedTuple):
     """parents, then condition and filters; then the variant ``force``, for a share of units if there is one, or an
-    experiment. With neither it is none."""
+    experiment. With neither it is none. name: the experiment's key, the rule's id, or where it stands."""
 
     name: str
     condition: Node | None
@@ -75,7 +76,10 @@ class Rule(NamedTuple):
 
 
 class Feature(NamedTuple):
-    """groups: ids of the saved groups it refers to, there or not. default, off: variants."""
+    """default, off: variants. groups: ids of the saved groups it refers to, there or not.
+
+    digest: of all of it, whatever the order and spacing of its fields.
+    """
 
     key: str
     variants: Mapping[str, Any]
@@ -83,6 +87,7 @@ class Feature(NamedTuple):
     off: str
     rules: tuple[Rule, ...]
     groups: frozenset[str]
+    digest: bytes
 
     @property
     def parents(self) -> list[str]:
@@ -106,7 +111,8 @@ def read_feature(
             faults.add((at, "rules"), f"more than {_MAX_RULES} rules")
             break
         rules.append(_Reading(key, index, ((at, "rules"), index), around, variants).rule(each))
-    return Feature(key, variants.named, variants.default, variants.off, tuple(rules), frozenset(around.used))
+    used = frozenset(around.used)
+    return Feature(key, variants.named, variants.default, variants.off, tuple(rules), used, _digest(value))
 
 
 class _Reading:
@@ -123,9 +129,8 @@ class _Reading:
     def rule(self, value: object) -> Rule:
         raw = read_object(value, self.at, self.faults)
         condition = raw.get("condition")
-        name = raw.get("id")
         rule = Rule(
-            name if isinstance(name, str) and 0 < len(name) <= 128 else f"rules[{self.index}]",
+            _name(raw.get("id")) or f"rules[{self.index}]",
             read_condition(condition, Place((self.at, "condition")), self.around) if condition else None,
             tuple(self._parents(raw.get("parentConditions"))),
             tuple(self._filters(raw.get("filters"))),
@@ -137,7 +142,9 @@ class _Reading:
             if not rule.parents:
                 self.around.notes.add(self.at, "neither force nor variations: a rule that does nothing")
             return rule
-        return rule._replace(experiment=self._experiment(raw, filtered=bool(rule.filters)))
+        key = self._text(raw, "key", "", self.at) or self.feature
+        experiment = self._experiment(key, raw, filtered=bool(rule.filters))
+        return rule._replace(name=_name(key) or rule.name, experiment=experiment)
 
     # -- what a rule asks for ----------------------------------------------------------------------------------------
 
@@ -180,10 +187,9 @@ class _Reading:
         last = first_above(coverage, BUCKETS[by.version]) if coverage and by.version in BUCKETS else 0
         return Share(by, ((0, last),))
 
-    def _experiment(self, raw: dict[str, Any], *, filtered: bool) -> Experiment | None:
+    def _experiment(self, key: str, raw: dict[str, Any], *, filtered: bool) -> Experiment | None:
         variations = self._list(raw["variations"], (self.at, "variations"), _MAX_VARIATIONS)
         check_depth(variations, (self.at, "variations"), self.faults, _MAX_VALUE_DEPTH)
-        key = self._text(raw, "key", "", self.at) or self.feature
         meta = [
             each if isinstance(each, dict) else {}
             for each in self._list(raw.get("meta"), (self.at, "meta"), _MAX_VARIATIONS)
@@ -208,9 +214,9 @@ class _Reading:
         namespace = None if filtered else self._namespace(raw.get("namespace"), by.attribute)
         if by.version not in BUCKETS:
             return Experiment(key, names, passes, None, (), (-1,), namespace)
-        begins, owners = pieces(ranges, BUCKETS[by.version])
+        begins, owners = pieces(tuple(ranges), BUCKETS[by.version])
         known = tuple(owner if owner < len(variations) else -1 for owner in owners)
-        return Experiment(key, names, passes, by, tuple(begins), known, namespace)
+        return Experiment(key, names, passes, by, begins, known, namespace)
 
     def _namespace(self, value: object, attribute: str) -> Share | None:
         if value is None:
@@ -271,11 +277,17 @@ class _Reading:
         return ranges
 
 
+def _name(value: object) -> str | None:
+    """``value`` if decisions and events can name a rule so."""
+    return value if isinstance(value, str) and 0 < len(value) <= _MAX_NAME and value.isprintable() else None
+
+
 def _share(by: Bucketing, ranges: list[Range]) -> Share:
     buckets = BUCKETS.get(by.version, 0)
     return Share(by, tuple((first_at(start, buckets), first_at(end, buckets)) for start, end in ranges if buckets))
 
 
-def canonical(value: Any) -> str:
-    """JSON text of a value, the same whatever the order and spacing of its fields."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+def _digest(value: object) -> bytes:
+    from hashlib import blake2b  # loads OpenSSL: not at import
+
+    return blake2b(json.dumps(value, sort_keys=True, separators=(",", ":")).encode(), digest_size=16).digest()

@@ -29,14 +29,15 @@ class Variants:
 
     @property
     def off(self) -> str:
-        """``off`` if there is one, else the default if it counts as off, else the first that does, else the default."""
-        if self.named.get("off", True) is False or not truthy(self.named[self.default]):
-            return "off" if self.named.get("off", True) is False else self.default
-        return next((name for name, value in self.named.items() if not truthy(value)), self.default)
+        """``off`` for false, if there is such a value; else the default or the first that counts as off; else the
+        default."""
+        if self.named.get("off") is False:
+            return "off"
+        return next((name for name in (self.default, *self.named) if not truthy(self.named[name])), self.default)
 
     def forced(self, value: Any) -> str:
         """The variant that a rule forces: the default, where the value is the same."""
-        if _text(value) == _text(self.named[self.default]):
+        if _same(value, self.named[self.default]):
             return self.default
         return self._settled(_word(value) or _value_name(value), value)
 
@@ -46,13 +47,22 @@ class Variants:
         return self._settled(name, value, f"{experiment}:{name}")
 
     def _settled(self, name: str, value: Any, qualified: str | None = None) -> str:
-        taken = name in self.named and _text(self.named[name]) != _text(value)
-        if taken:
-            name = f"{qualified or name}"[:_MAX_NAME]
-            if name in self.named and _text(self.named[name]) != _text(value):
+        if self._is_taken(name, value):
+            name = (qualified or name)[:_MAX_NAME]
+            if self._is_taken(name, value):
                 name = f"{name[:100]}-{_digest(value)}"
         self.named.setdefault(name, value)
         return name
+
+    def _is_taken(self, name: str, value: Any) -> bool:
+        return name in self.named and not _same(self.named[name], value)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are the same JSON."""
+    if type(one) is not type(other):
+        return False
+    return bool(one == other) if isinstance(one, (str, int, float)) or one is None else _text(one) == _text(other)
 
 
 def _word(value: Any) -> str | None:

@@ -93,7 +93,7 @@ def test_thresholds_decide_as_the_floats(bound: float, version: int) -> None:
 
 @given(ranges=st.lists(st.tuples(SHARES, SHARES), max_size=5), bucket=st.integers(0, 999))
 def test_pieces_choose_the_variation_that_the_ranges_do(ranges: list[tuple[float, float]], bucket: int) -> None:
-    begins, owners = pieces(ranges, 1000)
+    begins, owners = pieces(tuple(ranges), 1000)
     assert owners[bisect_right(begins, bucket)] == choose_variation(bucket / 1000, ranges)
 
 
