@@ -47,7 +47,7 @@ def checked_clock(clock: object) -> Clock:
 
 
 class Ends(NamedTuple):
-    """What a client is connected to."""
+    """What a client is connected to. sink: of events. usage: of counts of calls."""
 
     source: Source
     sink: Sink | None
@@ -66,7 +66,7 @@ def checked_ends(
     if (url is None) == (source is None):
         expected = "the URL of a flagkit service, or else a source" + (", not both" if source is not None else "")
         raise ConfigError("url", url, expected, secret=url is not None)  # somebody may have put a password into it
-    kinds: tuple[tuple[str, object, Any, str], ...] = (
+    kinds: tuple[tuple[str, object, type | tuple[type, ...], str], ...] = (
         ("source", source, Source, "a source, such as flagkit.sources.File(path)"),
         ("sink", sink, (Sink, UsageSink), "a sink, such as flagkit.sinks.Log(), or None"),
         ("fleet", fleet, Fleet, "a fleet, such as flagkit.fleets.Redis(url), or None"),
@@ -80,17 +80,18 @@ def checked_ends(
     if source is not None:
         if key is not None:
             raise ConfigError("key", key, "no key beside a source; give it to the source", secret=True)
-        return Ends(source, *_ways(None if sink is UNSET else sink), None if fleet is UNSET else fleet, webhook)  # type: ignore[arg-type]
+        to = _sinks(None if sink is UNSET else sink)
+        return Ends(source, *to, None if fleet is UNSET else fleet, webhook)  # type: ignore[arg-type]
     if not isinstance(url, str):
         raise ConfigError("url", url, "a string such as 'https://flags.example.com'")
     return Ends(
         HttpSource(url, key=key),
-        *_ways(HttpSink(url, key=key) if sink is UNSET else sink),
+        *_sinks(HttpSink(url, key=key) if sink is UNSET else sink),
         Http(url, key=key) if fleet is UNSET else fleet,  # type: ignore[arg-type]
         webhook,  # type: ignore[arg-type]
     )
 
 
-def _ways(sink: Any) -> tuple[Sink | None, UsageSink | None]:
-    """Where events go, and where counts of calls go."""
+def _sinks(sink: Any) -> tuple[Sink | None, UsageSink | None]:
+    """Where events go, and where counts of calls do."""
     return (sink.events, sink) if isinstance(sink, UsageSink) else (sink, None)

@@ -20,7 +20,6 @@ from flagkit.core.explain import Explanation, explain
 from flagkit.core.logic import Decide, Forced
 from flagkit.core.policy import GuardPolicy
 from flagkit.core.snapshot import Snapshot
-from flagkit.counting import count_calls
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
@@ -30,7 +29,6 @@ from flagkit.production.passage import Chosen, GateOptions, Ignored
 from flagkit.runtime.handlers import Event, EventDetails, Handler
 from flagkit.runtime.process import process
 from flagkit.runtime.stats import Status, worst
-from flagkit.runtime.usage import Reporting
 from flagkit.sinks import Sink, UsageSink
 from flagkit.sources import File, Source
 
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from flagkit.fleets import Fleet
     from flagkit.production.alerts import Messenger
     from flagkit.production.guards import Told
+    from flagkit.runtime.usage import Reporting
 
 T = TypeVar("T")
 
@@ -140,10 +139,12 @@ class Client:
             if ends.sink is not None
             else None
         )
-        self._reporting = (
-            Reporting(ends.usage, self._config, self._clock, self._slumber) if ends.usage is not None else None
-        )
-        if self._reporting is not None:
+        self._reporting: Reporting | None = None
+        if ends.usage is not None:
+            from flagkit.counting import count_calls
+            from flagkit.runtime.usage import Reporting
+
+            self._reporting = Reporting(ends.usage, self._config, self._clock, self._slumber)
             count_calls(self, self._reporting.counts.count)
 
     @classmethod
@@ -401,10 +402,8 @@ class Client:
             # Another thread may publish between a read and a store here, so look again until both are the same.
             while self._answers is not self._feed.snapshot:
                 self._answers = self._feed.snapshot
-            lanes = (self._recording, self._reporting)
-            if not (
-                self._feed.running and self._guarding.running and all(lane is None or lane.running for lane in lanes)
-            ):
+            ends = (self._recording, self._reporting)
+            if not (self._feed.running and self._guarding.running and all(end is None or end.running for end in ends)):
                 self._slumber()  # a thread could not be started, or died just now: the next question tries again
 
     def wait_ready(self, timeout_s: float) -> bool:
@@ -479,7 +478,7 @@ class Client:
     def status(self) -> Status:
         """How it stands: definitions, source, sink, and the account of every event. A frozen value. Raises: nothing."""
         feed, guarding, recording, reporting = self._feed, self._guarding, self._recording, self._reporting
-        ends = (recording, reporting)
+        always = (feed, guarding, self._alerting)
         return Status(
             ready=feed.snapshot.ready,
             version=feed.snapshot.definitions.version,
@@ -496,10 +495,7 @@ class Client:
             guards=self._guards.states,
             variants=self._guards.meters,
             errors=dict(self._errors),
-            worker_faults=feed.faults
-            + guarding.faults
-            + self._alerting.faults
-            + sum(end.faults for end in ends if end is not None),
+            worker_faults=sum(end.faults for end in (*always, recording, reporting) if end is not None),
             disk=worst(feed.poller.disk, guarding.disk, recording.disk if recording is not None else None),
             usage=reporting.state if reporting is not None else None,
         )

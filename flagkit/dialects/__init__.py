@@ -49,8 +49,6 @@ _MODULES: Final = {
 }
 #: Dialects in which a source can tell of a change without sending the whole document.
 _CHANGES: Final = {"native": "flagkit.dialects.native_changes", "unleash": "flagkit.dialects.unleash"}
-
-
 #: Dialects whose flags may ask for facts of the application.
 _ASKING: Final = frozenset({"unleash"})
 
