@@ -198,7 +198,7 @@ class Reading:
         circles, many = endless(asks)
         for key, feature in self.features.items():
             kept = self._made(feature, guarded=key in circles or key in many)
-            flags[key] = entries.setdefault(kept.flag.text, kept).flag
+            flags[key], entries[kept.flag.text] = kept.flag, kept
             self.problems += kept.flag.remarks
         self.problems += [_told(key, "its prerequisites lead into a circle") for key in sorted(circles)]
         self.problems += [_told(key, "more prerequisites than will be asked") for key in sorted(many)]
@@ -253,7 +253,7 @@ def _version(feature: Feature, used: tuple[Group | None, ...]) -> str:
 
     digest = blake2b(feature.digest, digest_size=6)
     for group in used:
-        digest.update(b"\0" if group is None else group.text.encode())
+        digest.update(b"\0" if group is None else group.digest)
     return digest.hexdigest()
 
 

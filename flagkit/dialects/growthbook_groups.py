@@ -21,7 +21,7 @@ class Group:
     attribute: what a list is asked of, where a reference does not say. known: its kind is one that there was in 2026.
     """
 
-    __slots__ = ("_members", "attribute", "condition", "id", "known", "text", "values")
+    __slots__ = ("_digest", "_members", "attribute", "condition", "id", "known", "text", "values")
 
     def __init__(self, id: str, text: str, value: Any, at: At, faults: Faults) -> None:
         self.id = id
@@ -31,6 +31,7 @@ class Group:
         self.attribute: str | None = None
         self.known = True
         self._members: Members | None = None
+        self._digest = b""
         if isinstance(value, dict):
             self._typed(value, at, faults)
         elif self.values is None:
@@ -56,3 +57,12 @@ class Group:
         if self._members is None and self.values is not None:
             self._members = Members(self.values)
         return self._members
+
+    @property
+    def digest(self) -> bytes:
+        """Of the group as written."""
+        if not self._digest:
+            from hashlib import blake2b  # loads OpenSSL: not at import
+
+            self._digest = blake2b(self.text.encode(), digest_size=16).digest()
+        return self._digest
