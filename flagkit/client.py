@@ -402,8 +402,8 @@ class Client:
             # Another thread may publish between a read and a store here, so look again until both are the same.
             while self._answers is not self._feed.snapshot:
                 self._answers = self._feed.snapshot
-            ends = (self._recording, self._reporting)
-            if not (self._feed.running and self._guarding.running and all(end is None or end.running for end in ends)):
+            lanes = (self._feed, self._guarding, self._recording, self._reporting)
+            if not all(lane is None or lane.running for lane in lanes):
                 self._slumber()  # a thread could not be started, or died just now: the next question tries again
 
     def wait_ready(self, timeout_s: float) -> bool:

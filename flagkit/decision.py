@@ -6,7 +6,7 @@ Identity is therefore equality: the same outcome of the same definitions is the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
@@ -63,7 +63,7 @@ class Decision:
         without a variant.
     value: the variant's JSON value; arrays and objects are fresh copies on every read.
     reason, error_code: why; ``error_code`` is set exactly when the reason is ERROR.
-    rule: the name of the rule that decided, if one did.
+    rule: the name of the rule that decided, if one did; of an error, what stood in the way, if that has a name.
     assigned: the variant the rules assigned, which differs from ``variant`` when a trip replaced it, and where a
         backend calls being on and being off by one name.
     analysable: True when a rollout or split placed the unit and it got what it was assigned: it may be compared.
@@ -76,6 +76,7 @@ class Decision:
         "_copy",
         "_exposed",
         "_instead_of",
+        "_telemetry",
         "_value",
         "_wire",
         "analysable",
@@ -104,6 +105,7 @@ class Decision:
         version: str | None = None,
         exposed: set[bytes] | None = None,
         instead_of: Decision | None = None,
+        telemetry: Mapping[str, str | int | bool] | None = None,
         arm: str | None = None,
     ) -> None:
         self.flag = flag
@@ -126,6 +128,8 @@ class Decision:
         self._wire: tuple[str, bytes] | None = None
         #: The decision that this one is served instead of, because its guard has tripped.
         self._instead_of = instead_of
+        #: What its exposures say besides, for a sink of the flag's own backend.
+        self._telemetry = telemetry
         #: What gates report calls to that come to this decision, once there was one; production.guards fills it in.
         self._branch: Any = None
 

@@ -49,7 +49,7 @@ class ExposureEncoder:
     def constant(self, decision: Decision) -> tuple[str, bytes]:
         """What all exposures to ``decision`` have in common: the JSON they end with, and what their ids start from."""
         environment = self._environment()
-        attributes = {
+        attributes: dict[str, Any] = {
             "type": "exposure",
             "feature_flag.key": decision.flag,
             "feature_flag.result.variant": decision._arm,
@@ -60,6 +60,8 @@ class ExposureEncoder:
             "flagkit.assigned": decision.assigned,
             "flagkit.analysable": decision.analysable,
         }
+        if decision._telemetry:
+            attributes["flagkit.telemetry"] = dict(decision._telemetry)
         # The unit comes last in the hashed bytes and everything before it is JSON, so no two events read the same.
         identity = json.dumps(
             [environment, decision.flag, decision.version, decision.rule, decision._arm], separators=(",", ":")

@@ -64,7 +64,7 @@ class UnleashServer:
     def instance_id(self) -> str:
         return self._given_id or f"{host_name()[:64]}-{os.getpid()}"
 
-    def wire(self, path: str, *, query: str = "") -> Wire:
+    def wire(self, path: str, *, query: str | None = None) -> Wire:
         """A wire to ``path`` below the API."""
         url = f"{self.url}{path}"
         return Wire(url, "/", key=self._token, scheme="", headers=self._identity, query=query, **self._settings)

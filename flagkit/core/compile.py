@@ -84,8 +84,8 @@ class Outcomes:
     def otherwise(self, reason: Reason) -> Decision:
         return Decision(self._flag.key, None, None, reason, version=self.version)
 
-    def fail(self, code: ErrorCode) -> Decision:
-        return failed(self._flag.key, code)
+    def fail(self, code: ErrorCode, rule: str | None = None) -> Decision:
+        return failed(self._flag.key, code, rule)
 
     def tripped(self, instead_of: Decision, control: str) -> Decision:
         """The control, for units that were assigned a variant whose guard has tripped."""
@@ -117,12 +117,13 @@ class Outcomes:
             version=self.version,
             exposed=set() if self._observe and reason is not Reason.OVERRIDE else None,
             instead_of=instead_of,
+            telemetry=flag.telemetry,
         )
 
 
-def failed(flag: str, code: ErrorCode) -> Decision:
+def failed(flag: str, code: ErrorCode, rule: str | None = None) -> Decision:
     """An answer that is none: the caller's default applies."""
-    return Decision(flag, None, None, Reason.ERROR, error_code=code)
+    return Decision(flag, None, None, Reason.ERROR, error_code=code, rule=rule)
 
 
 def compile_flag(

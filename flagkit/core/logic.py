@@ -54,8 +54,8 @@ class Answers(Protocol):
         """The decision that there is none, and the caller's default applies."""
         ...
 
-    def fail(self, code: ErrorCode) -> Decision:
-        """The decision that something is wrong, and the caller's default applies."""
+    def fail(self, code: ErrorCode, rule: str | None = None) -> Decision:
+        """The decision that something is wrong, and the caller's default applies. ``rule``: what stood in the way."""
         ...
 
 

@@ -42,13 +42,13 @@ Follow: TypeAlias = "Callable[[bytes, Definitions], Followed]"
 _MODULES: Final = {
     "flagd": "flagkit.dialects.flagd",
     "flagd-v3": "flagkit.dialects.flagd_v3",
+    "growthbook": "flagkit.dialects.growthbook",
     "native": "flagkit.dialects.native",
+    "posthog": "flagkit.dialects.posthog",
     "unleash": "flagkit.dialects.unleash",
 }
 #: Dialects in which a source can tell of a change without sending the whole document.
 _CHANGES: Final = {"native": "flagkit.dialects.native_changes", "unleash": "flagkit.dialects.unleash"}
-
-
 #: Dialects whose flags may ask for facts of the application.
 _ASKING: Final = frozenset({"unleash"})
 

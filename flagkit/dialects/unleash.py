@@ -109,7 +109,7 @@ class _Reading:
         faults, met = Faults(), {_FEATURES: 0, _SEGMENTS: 0, _EVENTS: 0}
         put = {_FEATURES: self.state.feature, _SEGMENTS: self.state.segment, _EVENTS: self.state.event}
         whole: dict[str, list[Entry]] = {section: [] for section in met}
-        for entry in Document(data, {}, {section: {} for section in met}).entries():
+        for entry in Document(data, {section: {} for section in met}, lists=frozenset(met)).entries():
             if entry.section is not None:
                 whole[entry.section].append(entry)
             elif entry.key in met and not (entry.key == _SEGMENTS and entry.value is None):

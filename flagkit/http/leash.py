@@ -51,7 +51,7 @@ class Leash(HTTPAdapter):
     def __init__(self, url: str, ca_text: str | None, target: Secret | None = None) -> None:
         self._target = target
         self._tls = _tls(ca_text) if url.startswith("https:") else None
-        self.user_agent = f"flagkit/{_version()} python"
+        self.user_agent = f"flagkit/{library_version()} python"
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def close(self) -> None:
@@ -354,7 +354,8 @@ def _reason(error: BaseException) -> str:
     return next((reason for kinds, reason in _REASONS if isinstance(error, kinds)), "network")
 
 
-def _version() -> str:
+def library_version() -> str:
+    """flagkit's own."""
     try:
         return metadata.version("flagkit")
     except metadata.PackageNotFoundError:  # run from a checkout that is not installed

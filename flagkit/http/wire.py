@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from flagkit.errors import ConfigError
-from flagkit.http.address import endpoint, hidden_endpoint, redirected
+from flagkit.http.address import endpoint, hidden_endpoint, queried, redirected
 from flagkit.http.reply import NoReply, Reply, fits_header
 from flagkit.http.secret import Secret
 
@@ -35,7 +35,8 @@ class Wire:
         key: sent as ``Authorization: Bearer``, to this scheme, host and port only.
         scheme: what stands before the key instead of ``Bearer``, with its space.
         headers: gives what is sent with every request, to this scheme, host and port only; asked at each.
-        query: of every GET, encoded; not shown in the name.
+        query: what is asked for behind the address and a question mark; shown nowhere. No redirect is then followed.
+        field: what the caller calls ``url``.
         ca_file: PEM file with certificates trusted in addition to the public ones. Nothing turns verification off.
         allow_insecure_http: speak http beyond loopback.
         now_s: seconds for the age of connections; the default also counts the time a machine was suspended.
@@ -44,7 +45,7 @@ class Wire:
     """
 
     __slots__ = (
-        *("_ca_text", "_extra", "_key", "_leash", "_listening", "_now_s", "_query", "_scheme", "_target", "_used_s"),
+        *("_ca_text", "_extra", "_key", "_leash", "_listening", "_now_s", "_scheme", "_target", "_used_s"),
         "url",
     )
 
@@ -56,19 +57,19 @@ class Wire:
         key: str | Secret | None = None,
         scheme: str = "Bearer ",
         headers: Callable[[], Mapping[str, str | Secret]] | None = None,
-        query: str = "",
+        query: str | None = None,
+        field: str = "url",
         ca_file: str | None = None,
         allow_insecure_http: bool = False,
         now_s: Callable[[], float] | None = None,
     ) -> None:
-        self.url = endpoint(url, path, allow_insecure_http=allow_insecure_http)
+        self.url = endpoint(url, path, field=field, allow_insecure_http=allow_insecure_http)
         self._key = key if key is None or isinstance(key, Secret) else Secret(key)
         self._scheme = scheme
         self._extra = headers
-        self._query = f"?{query}" if query else ""
         self._ca_text = None if ca_file is None else _read_ca(ca_file)
         self._now_s = _awake_s if now_s is None else now_s
-        self._target: Secret | None = None
+        self._target = None if query is None else queried(self.url, query)
         self._leash: Leash | None = None
         self._listening: Leash | None = None
         self._used_s = 0.0
@@ -89,9 +90,9 @@ class Wire:
 
     @property
     def identity(self) -> str:
-        """What tells this address and key from others: the URL, with a digest of the key."""
-        secret = self._target or self._key
-        return self.url + self._query + ("" if secret is None else f"#{secret.digest}")
+        """What tells this address and key from others: the URL, with digests of what of them is not shown."""
+        secrets = (secret for secret in (self._target, self._key) if secret is not None)
+        return self.url + "".join(f"#{secret.digest}" for secret in secrets)
 
     def get(self, *, etag: str | None = None, deadline_s: float, max_bytes: int) -> Reply:
         """The answer to a GET, conditional when ``etag`` is given; same-origin redirects are followed, at most 3.
@@ -100,12 +101,12 @@ class Wire:
         """
         ends_s = time.monotonic() + deadline_s
         headers = {} if etag is None else {"If-None-Match": etag}
-        url = self.url + self._query
+        url = self.url
         for _ in range(_MAX_REDIRECTS + 1):
             reply = self._exchange("GET", url, headers, None, ends_s, max_bytes)
             if reply.status not in _REDIRECTS:
                 return reply
-            target = redirected(url, reply.location)
+            target = redirected(url, reply.location) if self._target is None else None
             if target is None:
                 break
             url = target

@@ -5,7 +5,9 @@ Anything with the members of ``Source`` is one; see its contract before writing 
 
 from flagkit.sources.cached import Cached
 from flagkit.sources.file import File
+from flagkit.sources.growthbook import GrowthBook
 from flagkit.sources.http import Http
+from flagkit.sources.posthog import PostHog
 from flagkit.sources.redis import Redis
 from flagkit.sources.source import (
     Alive,
@@ -30,12 +32,14 @@ __all__ = [
     "Changed",
     "Fetched",
     "File",
+    "GrowthBook",
     "Http",
     "Keeper",
     "Kept",
     "Listening",
     "Missed",
     "NotModified",
+    "PostHog",
     "Redis",
     "Source",
     "Static",

@@ -175,9 +175,9 @@ class Unleash:
             contained(self._log.warning, said, self.name, why, otherwise=None)
 
 
-def _query(project: object) -> str:
+def _query(project: object) -> str | None:
     if project is None:
-        return ""
+        return None
     projects = [project] if isinstance(project, str) else project
     if not isinstance(projects, list) or not projects:
         raise ConfigError("project", project, "the name of a project, or a list of them")

@@ -113,7 +113,7 @@ def run(rows: Iterable[Row], *, whole: bool, say: Callable[[str], object] = prin
         began = time.perf_counter()
         outcome = each.measure(repetitions, whole)
         took = time.perf_counter() - began
-        mark = "" if outcome.good else "  *** OUTSIDE ***"
+        mark = "" if outcome.good else "  OUTSIDE"
         line = f"| {each.part} | {each.name} | {outcome.measured} | {outcome.bar} |{mark}"
         say(f"{line}  ({took:.1f} s)")
         if not outcome.good:

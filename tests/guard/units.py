@@ -318,4 +318,4 @@ def _(repetitions: int, whole: bool) -> Outcome:
 @row("M", "failures reported later: median candidate units to x3 at 5 %", quick=10, full=100)
 def _(repetitions: int, whole: bool) -> Outcome:
     draws = (np.random.default_rng((64, each)) for each in range(repetitions))
-    return soon([reported_later(draw, 3.0, 40_000, 0.25, False) for draw in draws], 400)
+    return soon([reported_later(draw, 3.0, 40_000, 0.25, False) for draw in draws], 210)

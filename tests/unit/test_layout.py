@@ -83,6 +83,7 @@ THIRD_PARTY = {
     "dialects": {"mmh3", "re2"},
     "http": {"requests", "urllib3"},
     "redis_wire": {"redis"},
+    "sources": {"cryptography"},
     "sinks": {"opentelemetry"},
     "runtime": {"cachetools"},
     "server": {"starlette", "uvicorn"},
