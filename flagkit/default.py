@@ -21,7 +21,7 @@ from flagkit.errors import FetchError
 from flagkit.flags import Flag
 from flagkit.production.gate import Gate
 from flagkit.production.passage import Chosen, GateOptions, Ignored
-from flagkit.sinks import Sink
+from flagkit.sinks import Sink, UsageSink
 from flagkit.sources import Fetched, NotModified, Source, Static
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def configure(
     *,
     key: str | None = None,
     source: Source | None = None,
-    sink: Sink | None = UNSET,
+    sink: Sink | UsageSink | None = UNSET,
     config: Config | None = None,
     clock: Clock | None = None,
     fleet: Fleet | None = UNSET,

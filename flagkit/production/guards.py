@@ -114,7 +114,7 @@ class Guards:
         """For a decision that a trip has changed: what it was, if this call is to try whether all is well again."""
         tried = decision._instead_of
         guard = self.guards.get(decision.flag)
-        trial = guard.trials.get(tried.variant or "") if guard is not None and tried is not None else None
+        trial = guard.trials.get(tried._arm or "") if guard is not None and tried is not None else None
         return tried if trial is not None and tried is not None and trial.may_probe() else decision
 
     def late(self, event: str, context: Context, peek: Callable[[str, Context], Decision]) -> None:
@@ -243,7 +243,7 @@ class Guards:
     # -- within
 
     def _branch(self, decision: Decision) -> Branch:
-        flag, variant = decision.flag, decision.variant
+        flag, variant = decision.flag, decision._arm
         if variant is None or decision.reason is Reason.OVERRIDE:
             return UNCOUNTED
         with self._lock:
@@ -261,8 +261,8 @@ class Guards:
 
     def _guarded(self, decision: Decision, definition: FlagDefinition, policy: GuardPolicy, meter: Meter) -> Branch:
         guard = self._guard(definition, policy)
-        candidate = decision.variant if decision.variant in guard.trials else None
-        if candidate is None and decision.variant != guard.control:
+        candidate = decision._arm if decision._arm in guard.trials else None
+        if candidate is None and decision._arm != guard.control:
             return Counted(meter, self._counting, self._clock.monotonic_s)
         rule = decision.rule if decision.analysable else None
         by = next((each.by for each in definition.rules if each.name == rule), None)

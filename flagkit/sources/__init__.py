@@ -5,10 +5,13 @@ Anything with the members of ``Source`` is one; see its contract before writing 
 
 from flagkit.sources.cached import Cached
 from flagkit.sources.file import File
+from flagkit.sources.growthbook import GrowthBook
 from flagkit.sources.http import Http
+from flagkit.sources.posthog import PostHog
 from flagkit.sources.redis import Redis
 from flagkit.sources.source import (
     Alive,
+    Bootstrapped,
     Changed,
     Fetched,
     Keeper,
@@ -20,21 +23,26 @@ from flagkit.sources.source import (
     Teller,
 )
 from flagkit.sources.static import Static
+from flagkit.sources.unleash import Unleash
 
 __all__ = [
     "Alive",
+    "Bootstrapped",
     "Cached",
     "Changed",
     "Fetched",
     "File",
+    "GrowthBook",
     "Http",
     "Keeper",
     "Kept",
     "Listening",
     "Missed",
     "NotModified",
+    "PostHog",
     "Redis",
     "Source",
     "Static",
     "Teller",
+    "Unleash",
 ]

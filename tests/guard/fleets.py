@@ -68,14 +68,14 @@ def judge(
     pool: Pool | None = None,
 ) -> Found:
     pool = pool or fleet.pool
-    pool._pace = 0.0945, 0.159  # what is slow is known from before
+    pool.pace = 0.0945, 0.159  # what is slow is known from before
     units = units or streams.alike(draw, fleet.rate)
     tallies = [
         Tally(latency_tolerance=fleet.latency, calls_per_unit=fleet.calls_per_unit, cold=fleet.cold)
         for _ in range(fleet.processes)
     ]
     for tally in tallies:
-        tally.windows((0, 0), pool._pace)
+        tally.windows((0, 0), pool.pace)
     numbers = np.zeros((fleet.processes, 2), dtype=int)
     late: list[Late] = [deque() for _ in tallies]
     candidates = 0
