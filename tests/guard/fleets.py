@@ -69,7 +69,7 @@ def judge(
 ) -> Found:
     pool = pool or fleet.pool
     pool.pace = 0.0945, 0.159  # what is slow is known from before
-    units = units or streams.alike(draw, fleet.rate, 50_000)
+    units = units or streams.alike(draw, fleet.rate)
     tallies = [
         Tally(latency_tolerance=fleet.latency, calls_per_unit=fleet.calls_per_unit, cold=fleet.cold)
         for _ in range(fleet.processes)
@@ -137,7 +137,7 @@ def over_100(pool: Pool) -> bool:
 
 @row("G", "50 processes of 4 calls/s, flush 1 s, limit 100: median seconds to x2, x5, x50", quick=4, full=24)
 def _(repetitions: int, whole: bool) -> Outcome:
-    fleet = Fleet(50, 4, 1, calls_per_unit=1)
+    fleet = Fleet(50, 4, 1)
     cells = {2.0: 1.2 * 311, 5.0: 1.2 * 29, 50.0: 5.0}
     chosen = cells if whole else {ratio: bar for ratio, bar in cells.items() if ratio > 2}
 
