@@ -6,7 +6,7 @@ Identity is therefore equality: the same outcome of the same definitions is the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
@@ -63,17 +63,19 @@ class Decision:
         without a variant.
     value: the variant's JSON value; arrays and objects are fresh copies on every read.
     reason, error_code: why; ``error_code`` is set exactly when the reason is ERROR.
-    rule: the name of the rule that decided, if one did.
+    rule: the name of the rule that decided, if one did; of an error, what stood in the way, if that has a name.
     assigned: the variant the rules assigned, which differs from ``variant`` when a trip replaced it.
     analysable: True when a rollout or split placed the unit and it got what it was assigned: it may be compared.
     version: the flag's version (its ``version`` field, else a digest of what decides).
     """
 
     __slots__ = (
+        "_arm",
         "_branch",
         "_copy",
         "_exposed",
         "_instead_of",
+        "_telemetry",
         "_value",
         "_wire",
         "analysable",
@@ -102,6 +104,8 @@ class Decision:
         version: str | None = None,
         exposed: set[bytes] | None = None,
         instead_of: Decision | None = None,
+        telemetry: Mapping[str, str | int | bool] | None = None,
+        arm: str | None = None,
     ) -> None:
         self.flag = flag
         self.variant = variant
@@ -117,10 +121,14 @@ class Decision:
         #: Keys of the units whose exposure to this outcome is recorded in this window; None: never exposed.
         #: It hangs here, owned and emptied by runtime.exposures, because the check is on the evaluation path.
         self._exposed = exposed
+        #: The variant served as guards and exposures know it: its own name for it, where a backend calls two by one.
+        self._arm = variant if arm is None else arm
         #: The part of its exposures that is always the same, once there was one; runtime.exposures fills it in.
         self._wire: tuple[str, bytes] | None = None
         #: The decision that this one is served instead of, because its guard has tripped.
         self._instead_of = instead_of
+        #: What its exposures say besides, for a sink of the flag's own backend.
+        self._telemetry = telemetry
         #: What gates report calls to that come to this decision, once there was one; production.guards fills it in.
         self._branch: Any = None
 

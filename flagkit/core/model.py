@@ -112,6 +112,7 @@ class FlagDefinition(NamedTuple):
     tripped: variants that whoever serves the definitions has seen trip in the guard's revision -> why.
     remarks: what is wrong in it although it is used.
     client: browsers and other clients that anybody may take apart may be told what it answers.
+    telemetry: what its backend's own events say of the flag, by name; it travels with exposures.
     logic: what decides in place of ``prerequisites`` to ``rules``, in dialects whose backend decides its own way.
     """
 
@@ -137,6 +138,7 @@ class FlagDefinition(NamedTuple):
     logic: Logic | None = None
     tripped: Mapping[str, str] = {}
     client: bool = False
+    telemetry: Mapping[str, str | int | bool] = {}
     remarks: tuple[Problem, ...] = ()
 
     @property

@@ -1,8 +1,8 @@
 """A JSON document read strictly and entry by entry, so that a large one is never in one C call or in memory twice.
 
-Objects named as sections are walked member by member; a member whose text was read before is handed back as what it
-became then, without decoding (one flag a line makes that a dictionary lookup). Strict: no duplicate keys, no NaN or
-infinity. Knows JSON only; dialects give it meaning.
+Objects named as sections are walked member by member, and lists element by element; one whose text was read before is
+handed back as what it became then, without decoding (of members, one a line makes that a dictionary lookup). Strict:
+no duplicate keys, no NaN or infinity. Knows JSON only; dialects give it meaning.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 class Entry(NamedTuple):
-    """A member of the document (``section`` None) or of one of its sections.
+    """A member of the document (``section`` None) or of one of its sections; an element of a list has no key.
 
     known: what this very text became last time; then ``key`` and ``value`` are not read. flaws: what is wrong with the
     JSON inside, such as a duplicate key. text: the member as written, key included.
@@ -41,10 +41,16 @@ class Entry(NamedTuple):
 class Document:
     """``entries()`` reads once, from front to back. Raises DefinitionsError where the text is not JSON."""
 
-    __slots__ = ("_decode", "_flaws", "_known", "_text")
+    __slots__ = ("_decode", "_flaws", "_known", "_lists", "_text")
 
-    def __init__(self, data: bytes, known: Mapping[str, Mapping[str, Any]]) -> None:
-        """known: section name -> text -> what it became; its keys are the sections to walk."""
+    def __init__(
+        self, data: bytes, known: Mapping[str, Mapping[str, Any]], *, lists: frozenset[str] = frozenset()
+    ) -> None:
+        """known: section name -> text -> what it became; its keys are the sections to walk.
+
+        lists: those of them that are lists; what is known of one are objects, in the order they stood in.
+        """
+        self._lists = lists
         try:
             self._text = (data[3:] if data[:3] == _BOM else data).decode()
         except UnicodeDecodeError as error:
@@ -74,7 +80,10 @@ class Document:
             key, at, last = self._key(at)
             if last:
                 break
-            if key in self._known and self._text[at : at + 1] == "{":
+            if key in self._lists and self._text[at : at + 1] == "[":
+                at = yield from self._elements(key, at + 1)
+                yield Entry(None, key, [], "", flaws=self._take_flaws())
+            elif key in self._known and key not in self._lists and self._text[at : at + 1] == "{":
                 at = yield from self._section(key, at + 1)
                 yield Entry(None, key, {}, "", flaws=self._take_flaws())
             else:
@@ -116,6 +125,32 @@ class Document:
             yield Entry(section, key, value, entry, known.get(entry), self._take_flaws() if self._flaws else ())
             following = _FOLLOWING(text, at)
             at = following.end() if following else self._next(at)
+
+    def _elements(self, section: str, at: int) -> Generator[Entry, None, int]:
+        """Walk the elements of the list that opens just before ``at``; return the position behind it."""
+        text, known = self._text, self._known[section]
+        order, places = list(known), {element: place for place, element in enumerate(known)}
+        place = 0
+        at = _end(text, at)
+        if text[at : at + 1] == "]":
+            return at + 1
+        while True:
+            # Nearly always what followed last time. An object that begins the same ends at the same brace.
+            guess = order[place] if place < len(order) else ""
+            place += 1
+            if guess and text.startswith(guess, at):
+                at += len(guess)
+                yield Entry(section, "", None, "", known[guess])
+            else:
+                start = at
+                value, at = self._value(at)
+                element = text[start:at]
+                place = places.get(element, place - 1) + 1
+                yield Entry(section, "", value, element, known.get(element), self._take_flaws())
+            at = _end(text, at)
+            if text[at : at + 1] == "]":
+                return at + 1
+            at = self._expect(",", at, "a comma or a closing bracket")
 
     def _key(self, at: int) -> tuple[str, int, bool]:
         """The key at ``at`` and where its value starts; or, at the object's end, True and where it ends."""

@@ -15,20 +15,20 @@ _MAX_URL: Final = 2048
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-def endpoint(url: object, path: str, *, allow_insecure_http: bool) -> str:
+def endpoint(url: object, path: str, *, field: str = "url", allow_insecure_http: bool) -> str:
     """The URL to speak to: ``url`` as it is, completed with ``path`` when it has none of its own.
 
-    Raises: ConfigError("url") unless it is a well-formed https URL (http on loopback, or anywhere when
+    Raises: ConfigError naming ``field`` unless it is a well-formed https URL (http on loopback, or anywhere when
         ``allow_insecure_http``) without user name, query and fragment. A value that may hold a secret is not shown.
     """
     # Imported here because it costs every `import flagkit` 3 ms, also of those who never construct an HTTP source.
     from urllib.parse import urlsplit
 
     if not isinstance(url, str):
-        raise ConfigError("url", url, "a string such as https://flags.example.com")
+        raise ConfigError(field, url, "a string such as https://flags.example.com")
 
     def wrong(expected: str) -> ConfigError:
-        return ConfigError("url", url, expected, secret="@" in url or "?" in url)
+        return ConfigError(field, url, expected, secret="@" in url or "?" in url)
 
     if not url.isprintable() or " " in url or "\\" in url or len(url) > _MAX_URL:
         raise wrong("a URL of at most 2,048 characters without spaces, control characters and backslashes")
@@ -41,7 +41,7 @@ def endpoint(url: object, path: str, *, allow_insecure_http: bool) -> str:
         raise wrong("a URL such as https://flags.example.com")
     if "@" in parts.netloc or "?" in url or "#" in url:
         raise wrong("a URL without user name, query and fragment, which end up in logs; the key goes into key=")
-    if parts.scheme == "http" and not (allow_insecure_http or is_loopback(parts.hostname)):
+    if _in_the_clear(parts.scheme, parts.hostname, allow_insecure_http):
         raise wrong(
             "https://, or http:// on loopback; allow_insecure_http=True sends definitions and keys in the clear"
         )
@@ -68,10 +68,24 @@ def hidden_endpoint(url: object, field: str, *, allow_insecure_http: bool) -> tu
         raise wrong(form) from None
     if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc or any(each in url for each in " \\#"):
         raise wrong(form)
-    if parts.scheme == "http" and not (allow_insecure_http or is_loopback(parts.hostname)):
+    if _in_the_clear(parts.scheme, parts.hostname, allow_insecure_http):
         raise wrong("https://, or http:// on loopback; allow_insecure_http=True sends it all in the clear")
     target = Secret((parts.path or "/") + ("?" + parts.query if parts.query else ""), field)
     return f"{parts.scheme}://{parts.netloc}/-", target
+
+
+def _in_the_clear(scheme: str, host: str, allowed: bool) -> bool:
+    return scheme == "http" and not (allowed or is_loopback(host))
+
+
+def queried(url: str, query: str) -> Secret:
+    """What to ask for at ``url``, which has no query: its path, and the query, which may hold a token.
+
+    Raises: ConfigError("query").
+    """
+    from urllib.parse import urlsplit
+
+    return Secret(f"{urlsplit(url).path}?{query}", "query")
 
 
 def redirected(url: str, location: str | None) -> str | None:

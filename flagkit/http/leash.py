@@ -34,6 +34,7 @@ from flagkit.http.reply import NoReply, Reply, heading, read_body
 from flagkit.http.secret import Secret
 
 _TLS_RECORD: Final = 16 * 1024
+_UNCONNECTED: Final = "flagkit: no connection"
 _FAILURES: Final = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 #: Every connected socket, with the process that opened it.
@@ -50,7 +51,7 @@ class Leash(HTTPAdapter):
     def __init__(self, url: str, ca_text: str | None, target: Secret | None = None) -> None:
         self._target = target
         self._tls = _tls(ca_text) if url.startswith("https:") else None
-        self.user_agent = f"flagkit/{_version()} python"
+        self.user_agent = f"flagkit/{library_version()} python"
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def close(self) -> None:
@@ -92,12 +93,12 @@ class Leash(HTTPAdapter):
             finally:
                 answer.close()  # with bytes still unread this closes the connection, whatever they are
         except _FAILURES as error:
-            reason = _reason(error)
+            reason, written = _reason(error), not _is_unconnected(error)
         except Exception as error:  # nobody expects it; it goes on, without the key in its traceback
             _conceal(error)
             raise
         # Outside the handler, so that the library's exception, which holds the headers and the key, is not its context.
-        raise NoReply(reason, url)
+        raise NoReply(reason, url, written=written)
 
     def open(self, url: str, headers: Mapping[str, str], *, ends_s: float) -> tuple[Reply, Flow | None]:
         """The answer to a GET and, when the status is 200, its body, which may have no end. Raises: NoReply."""
@@ -209,7 +210,11 @@ class _Leashed(HTTPConnection):
         self._ends_s = None if left_s is None else time.monotonic() + left_s
 
     def connect(self) -> None:
-        super().connect()
+        try:
+            super().connect()
+        except OSError as error:
+            error.add_note(_UNCONNECTED)
+            raise
         _OPEN[self.sock] = os.getpid()
 
     def _new_conn(self) -> socket.socket:
@@ -332,6 +337,15 @@ _REASONS: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
 _NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH})
 
 
+def _is_unconnected(error: BaseException | None) -> bool:
+    """Whether it failed before there was a connection on which anything could be written."""
+    while error is not None:
+        if isinstance(error, urllib3.exceptions.NewConnectionError) or _UNCONNECTED in getattr(error, "__notes__", ()):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _reason(error: BaseException) -> str:
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
@@ -340,7 +354,8 @@ def _reason(error: BaseException) -> str:
     return next((reason for kinds, reason in _REASONS if isinstance(error, kinds)), "network")
 
 
-def _version() -> str:
+def library_version() -> str:
+    """flagkit's own."""
     try:
         return metadata.version("flagkit")
     except metadata.PackageNotFoundError:  # run from a checkout that is not installed

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from flagkit.errors import ConfigError
-from flagkit.http.address import endpoint, hidden_endpoint, redirected
+from flagkit.http.address import endpoint, hidden_endpoint, queried, redirected
 from flagkit.http.reply import NoReply, Reply, fits_header
 from flagkit.http.secret import Secret
 
@@ -33,6 +33,10 @@ class Wire:
         url: https URL (http on loopback) without user name, query and fragment.
         path: what is asked for when ``url`` has no path.
         key: sent as ``Authorization: Bearer``, to this scheme, host and port only.
+        scheme: what stands before the key instead of ``Bearer``, with its space.
+        headers: gives what is sent with every request, to this scheme, host and port only; asked at each.
+        query: what is asked for behind the address and a question mark; shown nowhere. No redirect is then followed.
+        field: what the caller calls ``url``.
         ca_file: PEM file with certificates trusted in addition to the public ones. Nothing turns verification off.
         allow_insecure_http: speak http beyond loopback.
         now_s: seconds for the age of connections; the default also counts the time a machine was suspended.
@@ -40,23 +44,32 @@ class Wire:
     Raises: ConfigError naming the field.
     """
 
-    __slots__ = ("_ca_text", "_key", "_leash", "_listening", "_now_s", "_target", "_used_s", "url")
+    __slots__ = (
+        *("_ca_text", "_extra", "_key", "_leash", "_listening", "_now_s", "_scheme", "_target", "_used_s"),
+        "url",
+    )
 
     def __init__(
         self,
         url: str,
         path: str,
         *,
-        key: str | None = None,
+        key: str | Secret | None = None,
+        scheme: str = "Bearer ",
+        headers: Callable[[], Mapping[str, str | Secret]] | None = None,
+        query: str | None = None,
+        field: str = "url",
         ca_file: str | None = None,
         allow_insecure_http: bool = False,
         now_s: Callable[[], float] | None = None,
     ) -> None:
-        self.url = endpoint(url, path, allow_insecure_http=allow_insecure_http)
-        self._key = None if key is None else Secret(key)
+        self.url = endpoint(url, path, field=field, allow_insecure_http=allow_insecure_http)
+        self._key = key if key is None or isinstance(key, Secret) else Secret(key)
+        self._scheme = scheme
+        self._extra = headers
         self._ca_text = None if ca_file is None else _read_ca(ca_file)
         self._now_s = _awake_s if now_s is None else now_s
-        self._target: Secret | None = None
+        self._target = None if query is None else queried(self.url, query)
         self._leash: Leash | None = None
         self._listening: Leash | None = None
         self._used_s = 0.0
@@ -77,9 +90,9 @@ class Wire:
 
     @property
     def identity(self) -> str:
-        """What tells this address and key from others: the URL, with a digest of the key."""
-        secret = self._target or self._key
-        return self.url if secret is None else f"{self.url}#{secret.digest}"
+        """What tells this address and key from others: the URL, with digests of what of them is not shown."""
+        secrets = (secret for secret in (self._target, self._key) if secret is not None)
+        return self.url + "".join(f"#{secret.digest}" for secret in secrets)
 
     def get(self, *, etag: str | None = None, deadline_s: float, max_bytes: int) -> Reply:
         """The answer to a GET, conditional when ``etag`` is given; same-origin redirects are followed, at most 3.
@@ -93,7 +106,7 @@ class Wire:
             reply = self._exchange("GET", url, headers, None, ends_s, max_bytes)
             if reply.status not in _REDIRECTS:
                 return reply
-            target = redirected(url, reply.location)
+            target = redirected(url, reply.location) if self._target is None else None
             if target is None:
                 break
             url = target
@@ -179,8 +192,10 @@ class Wire:
 
     def _headers(self, leash: Leash, headers: Mapping[str, str]) -> dict[str, str]:
         sent = {"User-Agent": leash.user_agent, **headers}
+        if self._extra is not None:
+            sent |= {name: each.header() if isinstance(each, Secret) else each for name, each in self._extra().items()}
         if self._key is not None:
-            sent["Authorization"] = self._key.bearer()
+            sent["Authorization"] = self._key.header(self._scheme)
         return sent
 
 

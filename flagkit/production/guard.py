@@ -93,6 +93,12 @@ class Guard:
         self.serial.append(lambda: self._expire(now_s))
         self.serial.drain()
 
+    def rest(self, resting: bool) -> None:
+        """Its candidate is not served from here on, or is again."""
+        integrity = self.integrity
+        if integrity is not None:
+            integrity.rest(resting)
+
     def died(self, marks: list[Mark], now_s: float) -> None:
         """A process has died with these calls of the flag under way."""
         self.serial.append(lambda: self._died(marks, now_s))
@@ -182,6 +188,7 @@ class Guard:
             self.trials_of(name)[:] = [trial]
         # With several candidates a unit that is in neither of two arms is not missing from them.
         self.integrity = Integrity(flag, candidates[0], self.control) if len(candidates) == 1 else None
+        self.rest(bool(flag.tripped))
 
     def _pack(self, trial: Trial) -> None:
         # Should another thread be doing this just now, it is there the next time.
@@ -192,6 +199,8 @@ class Guard:
             trial.settle(self.policy)
             if self.integrity is not None:
                 self.integrity.step(self.definition, trial.candidate, self.control, now_s)
+                if self.definition.tripped:
+                    self.rest(True)
 
     def _end(self, call: Call, failed: bool, seconds: float, now_s: float) -> None:
         branch = call.branch

@@ -25,7 +25,18 @@ _FACTOR: Final = 2.0
 class Integrity:
     """Of one flag with one candidate, in one revision of its guard."""
 
-    __slots__ = ("_calls", "_failures", "_pooled", "_seen", "_shares", "_tests", "_until_s", "interference", "mismatch")
+    __slots__ = (
+        "_calls",
+        "_failures",
+        "_pooled",
+        "_seen",
+        "_shares",
+        "_tests",
+        "_until_s",
+        "interference",
+        "mismatch",
+        "resting",
+    )
 
     def __init__(self, definition: FlagDefinition, candidate: str, control: str) -> None:
         self._seen = bytearray(_CELLS)
@@ -34,6 +45,8 @@ class Integrity:
         self._until_s = 0.0
         #: The shares of units are not those of the rollout.
         self.mismatch = False
+        #: The candidate is not served now, so that its units do not come at all.
+        self.resting = False
         #: Both arms fail more often since the last step of the ramp.
         self.interference = False
         self._deal(definition, candidate, control)
@@ -52,12 +65,18 @@ class Integrity:
         self._calls = self._failures = 0
         self.interference = False
 
+    def rest(self, resting: bool) -> None:
+        """The candidate is not served from here on, or is again. Any thread."""
+        if self.resting and not resting:
+            self._deal_anew()
+        self.resting = resting
+
     def begun(self, rule: str, arm: int, cell: int) -> bool:
         """A compared call has begun; return whether the shares have just been found to be wrong.
 
         cell: of its unit, from 0 to 65,535. Of units that share one the first counts, whatever its arm.
         """
-        if self._seen[cell]:
+        if self._seen[cell] or self.resting:
             return False
         self._seen[cell] = 1
         test = self._tests.get(rule)
@@ -97,5 +116,9 @@ class Integrity:
                 both = weights.get(candidate, 0) + weights.get(control, 0)
                 shares[rule.name] = weights.get(candidate, 0) / both if both else 0.0
         self._shares = shares
+        self._deal_anew()
+
+    def _deal_anew(self) -> None:
+        shares = self._shares
         self._tests = {name: SharesTest((1 - share, share)) for name, share in shares.items() if 0 < share < 1}
         self._seen = bytearray(_CELLS)

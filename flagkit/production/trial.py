@@ -16,6 +16,7 @@ from flagkit.production.comparison import Evidence, Verdict, as_numbers
 from flagkit.production.judge import words
 from flagkit.production.power import expected_calls
 from flagkit.production.sequential import SloEProcess, upper_limit
+from flagkit.production.standing import GuardStatus
 from flagkit.production.tally import Tally
 
 #: Under this share of control calls hardly anything can be learnt from comparing.
@@ -62,26 +63,6 @@ class Finding(NamedTuple):
     tries: int = 0
     over: bool = False
     alert: bool = False
-
-
-class GuardStatus(NamedTuple):
-    """How one candidate stands with its guard.
-
-    state: ``judging``; ``underpowered`` (so few calls, units or controls that a regression of x5 would take 100,000
-        calls of the candidate or more to be found); ``blind`` (hardly a call is the control's, and no error rate is
-        known that it may have); ``tripped``; ``open`` or ``half_open`` (the breaker).
-    calls, failures: of the control and of the candidate, that count. evidence: the larger of the two clocks' e-value,
-        relative to its limit: 1 trips. why: of a trip.
-    """
-
-    flag: str
-    candidate: str
-    revision: int
-    state: str
-    calls: tuple[int, int]
-    failures: tuple[int, int]
-    evidence: float
-    why: str | None = None
 
 
 class Trial:

@@ -7,9 +7,11 @@ from flagkit.sources.cached import Cached
 from flagkit.sources.file import File
 from flagkit.sources.growthbook import GrowthBook
 from flagkit.sources.http import Http
+from flagkit.sources.posthog import PostHog
 from flagkit.sources.redis import Redis
 from flagkit.sources.source import (
     Alive,
+    Bootstrapped,
     Changed,
     Fetched,
     Keeper,
@@ -21,9 +23,11 @@ from flagkit.sources.source import (
     Teller,
 )
 from flagkit.sources.static import Static
+from flagkit.sources.unleash import Unleash
 
 __all__ = [
     "Alive",
+    "Bootstrapped",
     "Cached",
     "Changed",
     "Fetched",
@@ -35,8 +39,10 @@ __all__ = [
     "Listening",
     "Missed",
     "NotModified",
+    "PostHog",
     "Redis",
     "Source",
     "Static",
     "Teller",
+    "Unleash",
 ]

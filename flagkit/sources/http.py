@@ -48,9 +48,15 @@ class Http:
         ca_file: str | None = None,
         allow_insecure_http: bool = False,
     ) -> None:
-        self.dialect = checked_dialect(dialect)
-        self._wire = Wire(url, _PATH, key=key, ca_file=ca_file, allow_insecure_http=allow_insecure_http)
-        self.name = self._wire.url
+        self._speak(
+            checked_dialect(dialect),
+            Wire(url, _PATH, key=key, ca_file=ca_file, allow_insecure_http=allow_insecure_http),
+        )
+
+    def _speak(self, dialect: str, wire: Wire) -> None:
+        self.dialect = dialect
+        self._wire = wire
+        self.name = wire.url
         self._stream_url: str | None = None
 
     def __repr__(self) -> str:

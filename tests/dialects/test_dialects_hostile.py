@@ -11,6 +11,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -237,7 +238,7 @@ def changed(good: Json, chance: random.Random) -> Any:
         elif what == 2:
             container[key] = json.loads(json.dumps(chance.choice(where)))
         else:
-            container[key] = chance.choice(_LEAVES)
+            container[key] = deepcopy(chance.choice(_LEAVES))  # or a later change would be one of the leaf
         if not document or not list(_containers(document)):
             break
     return document

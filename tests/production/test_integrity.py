@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -11,11 +12,10 @@ from flagkit.core.model import FlagDefinition
 from flagkit.dialects import native
 from flagkit.production.integrity import Integrity
 from tests.production.guarded import Site
-from tests.unit.documents import document
 
 
 def flag(**fields: Any) -> FlagDefinition:
-    return native.parse(document({"f": fields})).definitions.flags["f"]
+    return native.parse(json.dumps({"schema": 1, "flags": {"f": fields}}).encode()).definitions.flags["f"]
 
 
 def dealt(percent: float, **fields: Any) -> FlagDefinition:
