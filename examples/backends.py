@@ -26,6 +26,47 @@ DOCUMENTS = {
             }
         },
     },
+    "unleash": {
+        "version": 2,
+        "features": [
+            {
+                "name": "new-search",
+                "enabled": True,
+                "strategies": [
+                    {
+                        "name": "default",
+                        "constraints": [
+                            {"contextName": "email", "operator": "STR_ENDS_WITH", "values": ["@example.com"]}
+                        ],
+                    },
+                    {
+                        "name": "flexibleRollout",
+                        "parameters": {"rollout": "50", "stickiness": "default", "groupId": "new-search"},
+                    },
+                ],
+            }
+        ],
+    },
+    "posthog": {
+        "flags": [
+            {
+                "id": 1,
+                "key": "new-search",
+                "active": True,
+                "filters": {
+                    "groups": [
+                        {
+                            "properties": [
+                                {"key": "email", "value": "@example.com", "operator": "icontains", "type": "person"}
+                            ],
+                            "rollout_percentage": 100,
+                        },
+                        {"properties": [], "rollout_percentage": 50},
+                    ]
+                },
+            }
+        ]
+    },
     "flagd": {
         "flags": {
             "new-search": {

@@ -82,9 +82,12 @@ class _Writer:
     def _constant(self, value: Any) -> str:
         return self.write.constant(value)
 
-    def _serve(self, variant: str, reason: Reason, rule: str | None, *, analysable: bool = False) -> Decision:
+    def _serve(
+        self, variant: str, reason: Reason, rule: str | None, *, analysable: bool = False, named: str | None = None
+    ) -> Decision:
         enabled = truthy(self.feature.variants[variant])
-        return self.answers.serve(variant, reason, rule, analysable, enabled=enabled)
+        named = None if named == variant else named
+        return self.answers.serve(variant, reason, rule, analysable, enabled=enabled, named=named)
 
     # -- rules -------------------------------------------------------------------------------------------------------
 
@@ -195,7 +198,7 @@ class _Writer:
         return [
             None
             if owner < 0 or owner in experiment.passes
-            else self._serve(experiment.names[owner], Reason.SPLIT, rule, analysable=analysable)
+            else self._variation(experiment, owner, Reason.SPLIT, rule, analysable=analysable)
             for owner in experiment.owners
         ]
 
@@ -210,9 +213,15 @@ class _Writer:
 
     def _forced(self, rule: str, experiment: Experiment) -> list[Decision | None]:
         return [
-            None if index in experiment.passes else self._serve(name, Reason.OVERRIDE, rule)
-            for index, name in enumerate(experiment.names)
+            None if index in experiment.passes else self._variation(experiment, index, Reason.OVERRIDE, rule)
+            for index in range(len(experiment.names))
         ]
+
+    def _variation(
+        self, experiment: Experiment, index: int, reason: Reason, rule: str, *, analysable: bool = False
+    ) -> Decision:
+        variant, named = experiment.names[index]
+        return self._serve(variant, reason, rule, analysable=analysable, named=named)
 
     # -- buckets -----------------------------------------------------------------------------------------------------
 

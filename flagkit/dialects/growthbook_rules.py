@@ -48,13 +48,13 @@ class Parent(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """key: what the experiment is known by. names: of the variants, by variation.
+    """key: what the experiment is known by. names: of the variants and what callers are told, by variation.
 
     passes: variations that go on to the next rule. begins, owners: as ``growthbook_hash.pieces``; None without a hash.
     """
 
     key: str
-    names: tuple[str, ...]
+    names: tuple[tuple[str, str], ...]
     passes: frozenset[int]
     by: Bucketing | None
     begins: tuple[int, ...]

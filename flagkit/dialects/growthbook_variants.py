@@ -2,8 +2,8 @@
 
 A name depends on nothing but what it stands for, so that reordering rules renames nothing: ``on`` and ``off`` for true
 and false, ``default`` for any other default value, ``value-...`` for other values that rules force; in experiments the
-variation's key, else its number. A name that is taken by another value is put behind the experiment's key. Called by
-``growthbook_rules``.
+variation's key, else its number. A name that is taken by another value is put behind the experiment's key, and callers
+are told the name without it. Called by ``growthbook_rules``.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Variants:
             return self.default
         return self._settled(_word(value) or _value_name(value), value)
 
-    def of_experiment(self, experiment: str, key: Any, index: int, value: Any) -> str:
-        """The variant of one variation. key: what the experiment calls it, if it does."""
+    def of_experiment(self, experiment: str, key: Any, index: int, value: Any) -> tuple[str, str]:
+        """The variant of one variation, and what the experiment calls it. key: what it is to be called, if anything."""
         name = key if isinstance(key, str) and 0 < len(key) <= _MAX_NAME and _is_text(key) else str(index)
-        return self._settled(name, value, f"{experiment}:{name}")
+        return self._settled(name, value, f"{experiment}:{name}"), name
 
     def _settled(self, name: str, value: Any, qualified: str | None = None) -> str:
         if self._is_taken(name, value):

@@ -125,6 +125,12 @@ def test_a_variation_whose_name_is_taken_by_another_value_is_put_behind_its_expe
     assert flag.variants == {"default": "a", "0": "a", "1": "b", "e2:1": "c"}
 
 
+def test_callers_are_told_the_variation_s_own_name_all_the_same() -> None:
+    rules = [{"key": "e1", "variations": ["a", "b"], "coverage": 0}, {"key": "e2", "variations": ["c", "d"]}]
+    decision = answer(*rules, default="")
+    assert (decision.rule, decision.value, decision.variant) in (("e2", "c", "0"), ("e2", "d", "1"))
+
+
 def test_a_boolean_feature_has_both_variants_so_that_either_can_be_forced() -> None:
     found = parsed({"f": {"defaultValue": False}, "g": ON})
     assert decide(found, "f", forced={"f": True}).value is True

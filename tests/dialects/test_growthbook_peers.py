@@ -163,9 +163,7 @@ def agrees(decision: Decision, result: Any) -> bool:
     }
     same = json.dumps(decision.value) == json.dumps(result.value) and decision.enabled is result.on
     if experiment is not None:
-        names = (experiment.key, f"{decision.rule}:{experiment.key}")
-        variant = decision.variant or ""
-        same = same and decision.rule == result.experiment.key and (variant in names or variant.startswith(names[1]))
+        same = same and decision.rule == result.experiment.key and decision.variant == experiment.key
     if result.ruleId and result.source == "force":
         same = same and decision.rule == result.ruleId
     return same and decision.reason.value in reasons[result.source]

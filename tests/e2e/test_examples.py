@@ -113,7 +113,7 @@ def test_the_quickstart_example_decides_explains_and_raises() -> None:
 
 def test_the_backends_example_answers_alike_for_staff_and_for_half_of_the_others_by_every_backend() -> None:
     lines = run("backends").splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 5
     for line in lines:
         found = re.fullmatch(r"\w+ +staff: new \(TARGETING_MATCH, .+\), of 999 others (\d+)", line)
         assert found is not None, line
