@@ -18,7 +18,7 @@ from flagkit.dialects import Parsed
 from flagkit.dialects.document import Document, Entry
 from flagkit.dialects.fields import At, Faults, path_text
 from flagkit.dialects.posthog_cohorts import Cohorts, read_cohort
-from flagkit.dialects.posthog_definitions import Made, defined, entangled, unusable
+from flagkit.dialects.posthog_definitions import Dependencies, Made, defined, unusable
 from flagkit.dialects.posthog_filters import DEVICE, GROUP_PROPERTIES, GROUPS, Surroundings
 from flagkit.dialects.posthog_flags import is_key, read_flag
 from flagkit.dialects.posthog_model import Entries, Flag
@@ -81,6 +81,7 @@ class Reading:
         self.problems: list[Problem] = []
         self.read_flags: dict[str, tuple[Flag, tuple[Problem, ...], str]] = {}  # key -> flag, notes, text
         self.kept: dict[str, Kept] = {}
+        self.count = 0  # of flags met
         self.cohorts: dict[str, Entries] = {}
         self.cohort_texts: dict[str, str] = {}
         self.head: dict[str, Any] = {}
@@ -92,9 +93,10 @@ class Reading:
         if not isinstance(next(iter(known.values()), None), Kept):  # none, or those of another dialect
             known = {}
         entries = Document(data, {_FLAGS: known, _COHORTS: {}}, lists=frozenset({_FLAGS})).entries()
-        for index, entry in enumerate(entries):
+        for entry in entries:
             if entry.section == _FLAGS:
-                self._flag(entry, index)
+                self._flag(entry, self.count)
+                self.count += 1
             elif entry.section == _COHORTS:
                 self._cohort(entry)
             else:
@@ -199,10 +201,11 @@ class Reading:
 
     def _define(self, around: Surroundings, known: Mapping[str, Any]) -> None:
         """Make flags of what was read, once it is known what they refer to; unchanged ones are the same objects."""
-        tangled = entangled({key: flag for key, (flag, _, _) in self.read_flags.items()}, around.cohorts)
+        asked = Dependencies({key: flag for key, (flag, _, _) in self.read_flags.items()}, around.cohorts)
+        tangled = asked.entangled()
         minimal = self.head.get("minimal_flag_called_events") is True
         for key, (flag, notes, text) in self.read_flags.items():
-            made = Made(flag, around, minimal, key in tangled)
+            made = Made(flag, around, minimal, asked.of.get(key, ()), key in tangled)
             kept: Kept | None = known.get(text)
             used = made.used
             if kept is None or kept.used != used:

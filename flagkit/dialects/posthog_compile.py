@@ -26,7 +26,7 @@ from flagkit.dialects.posthog_values import ABSENT, CAUSES, MISSING, REMOTE, UNS
 
 _LONG_SPLIT: Final = 16
 _SHARED: Final = 20_000  # characters of source, up to which its code is kept for other flags of the same shape
-_SPECIAL: Final = SETTINGS | {"unit", "distinct_id"}
+_SPECIAL: Final = SETTINGS | {"distinct_id"}
 _ENROLMENT: Final = "enrolment"
 _HELD_OUT: Final = "holdout"
 _NO_GROUP: Final = "no group"

@@ -7,7 +7,8 @@ the flags it asks for.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Final
 
@@ -29,12 +30,14 @@ _TRUE, _FALSE = "true", "false"
 class Made:
     """A flag, and what it is made with.
 
-    minimal: PostHog asks for short events of flags without an experiment. tangled: it asks for flags in a circle.
+    minimal: PostHog asks for short events of flags without an experiment. parents: the flags it asks for. tangled: it
+    asks for them in a circle.
     """
 
-    def __init__(self, flag: Flag, around: Surroundings, minimal: bool, tangled: bool) -> None:
+    def __init__(self, flag: Flag, around: Surroundings, minimal: bool, parents: Iterable[str], tangled: bool) -> None:
         self.flag = flag
         self.around = around
+        self.parents = tuple(sorted(parents))
         self.minimal = minimal and flag.has_experiment is False
         self.tangled = tangled
 
@@ -58,14 +61,13 @@ def defined(flag: Made, text: str) -> FlagDefinition:
     """The definition of a flag that was written as ``text``."""
     told = flag.flag
     hindrance = told.hindrance or (CAUSES[UNSUPPORTED] if flag.tangled else None)
-    parents = flags_asked(told, flag.around.cohorts)
     return FlagDefinition(
         told.key,
         told.values,
         _FALSE,
         _FALSE,
         enabled=told.active,
-        prerequisites=tuple(Prerequisite(parent, ()) for parent in sorted(parents)),
+        prerequisites=tuple(Prerequisite(parent, ()) for parent in flag.parents),
         version=_version(flag, text),
         description=told.description,
         text=text,
@@ -94,39 +96,57 @@ def _telemetry(flag: Made) -> Mapping[str, str | int | bool]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def flags_asked(flag: Flag, cohorts: Cohorts) -> frozenset[str]:
-    """The keys of the flags that this one asks for, in cohorts too."""
-    own = [each for condition in flag.conditions for each in condition.properties]
-    within = [each for name in cohorts.used_by(own) for each in filters_in(cohorts.known.get(name))]
-    return frozenset(key for each in (*own, *within) if (key := flag_asked(each)) is not None)
+class Dependencies:
+    """Which flags each flag of a document asks for, in cohorts too, and how often."""
 
+    def __init__(self, flags: Mapping[str, Flag], cohorts: Cohorts) -> None:
+        self._cohorts = cohorts
+        self._within: dict[str, Counter[str]] = {}
+        asked = {
+            key: self._asked(each for c in flag.conditions for each in c.properties) for key, flag in flags.items()
+        }
+        self.of: dict[str, Mapping[str, int]] = {key: parents for key, parents in asked.items() if parents}
 
-def entangled(flags: Mapping[str, Flag], cohorts: Cohorts) -> frozenset[str]:
-    """The flags that ask for each other in a circle, or for so many that answering would take long."""
-    asks = {key: parents & flags.keys() for key, flag in flags.items() if (parents := flags_asked(flag, cohorts))}
-    sizes: dict[str, tuple[int, int] | None] = {}  # questions, depth; None: too many
-    for start in asks:
-        path, waiting = set[str](), [start]
-        while waiting:
-            key = waiting[-1]
-            if key in sizes:
-                waiting.pop()
-                continue
-            parents = asks.get(key, frozenset())
-            if key not in path:
-                path.add(key)
-                if path.isdisjoint(parents):
-                    waiting += [parent for parent in sorted(parents) if parent not in sizes]
+    def _asked(self, filters: Iterable[Property]) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for each in filters:
+            if each.kind == "cohort":
+                found.update(self._asked_within(cohort_id(each.value)))
+            elif (key := flag_asked(each)) is not None:
+                found[key] += 1
+        return found
+
+    def _asked_within(self, cohort: str) -> Counter[str]:
+        if cohort not in self._within:
+            self._within[cohort] = self._asked(filters_in(self._cohorts.get(cohort)))
+        return self._within[cohort]
+
+    def entangled(self) -> frozenset[str]:
+        """The flags that ask for each other in a circle, or for so many that answering would take long."""
+        sizes: dict[str, tuple[int, int] | None] = {}  # questions, depth; None: too many
+        for start in self.of:
+            path, waiting = set[str](), [start]
+            while waiting:
+                key = waiting[-1]
+                if key in sizes:
+                    waiting.pop()
                     continue
-            sizes[key] = _size([sizes[parent] for parent in parents]) if path.isdisjoint(parents) else None
-            path.discard(key)
-    return frozenset(key for key, size in sizes.items() if size is None)
+                parents = self.of.get(key, {})
+                if key not in path:
+                    path.add(key)
+                    if path.isdisjoint(parents):
+                        waiting += [parent for parent in parents if parent not in sizes]
+                        continue
+                sizes[key] = _size(parents, sizes) if path.isdisjoint(parents) else None
+                path.discard(key)
+        return frozenset(key for key, size in sizes.items() if size is None)
 
 
-def _size(parents: list[tuple[int, int] | None]) -> tuple[int, int] | None:
+def _size(parents: Mapping[str, int], sizes: Mapping[str, tuple[int, int] | None]) -> tuple[int, int] | None:
     # One that asks for a flag in a circle is in none: it is only undecided when it comes to ask.
-    known = [each for each in parents if each is not None]
-    questions, depth = 1 + sum(size for size, _ in known), 1 + max((depth for _, depth in known), default=0)
+    known = [(times, size) for parent, times in parents.items() if (size := sizes[parent]) is not None]
+    questions = 1 + sum(times * size[0] for times, size in known)
+    depth = 1 + max((size[1] for _, size in known), default=0)
     return (questions, depth) if questions <= _MAX_QUESTIONS and depth <= _MAX_DEPTH else None
 
 
