@@ -23,7 +23,7 @@ from flagkit.dialects.growthbook_writing import AllOf, Expressions, Field, Node,
 FORCED: Final = "$forcedVariations"
 _ID: Final = "id"
 _PARENT: Final = "\0value"  # no path: what another feature comes to
-_WRITTEN: Final = 8  # ranges that are compared one by one
+_WRITTEN: Final = 8  # ranges, or shares of an experiment, that are compared one by one
 
 
 def logic_of(feature: Feature, *, guarded: bool) -> Logic:
@@ -204,12 +204,14 @@ class _Writer:
 
     def _chosen(self, experiment: Experiment, outcomes: list[Decision | None], place: str) -> str:
         """What the bucket ``place`` comes to."""
-        if len(outcomes) == 1:
-            return self._constant(outcomes[0])
-        if len(outcomes) == 2:
-            first, second = map(self._constant, outcomes)
-            return f"{first} if {place} < {self._constant(experiment.begins[0])} else {second}"
-        return f"{self._constant(outcomes)}[bisect({self._constant(list(experiment.begins))}, {place})]"
+        if len(outcomes) > _WRITTEN:
+            return f"{self._constant(outcomes)}[bisect({self._constant(experiment.begins)}, {place})]"
+        b = self.write.name()
+        written, place = [], f"({b} := {place})"
+        for outcome, begin in zip(outcomes, experiment.begins, strict=False):
+            written.append(f"{self._constant(outcome)} if {place} < {self._constant(begin)} else ")
+            place = b
+        return "".join([*written, self._constant(outcomes[-1])])
 
     def _forced(self, rule: str, experiment: Experiment) -> list[Decision | None]:
         return [
