@@ -74,14 +74,11 @@ def hidden_endpoint(url: object, field: str, *, allow_insecure_http: bool) -> tu
     return f"{parts.scheme}://{parts.netloc}/-", target
 
 
-def queried(url: str, query: str) -> Secret:
-    """What to ask for at ``url``, which has no query: its path, and the query, which may hold a token.
-
-    Raises: ConfigError("query").
-    """
+def queried(url: str, query: Secret) -> Secret:
+    """What to ask for at ``url``, which has no query: its path, and ``query`` behind it."""
     from urllib.parse import urlsplit
 
-    return Secret(f"{urlsplit(url).path}?{query}", "query")
+    return Secret(f"{urlsplit(url).path}?{query.reveal()}", "query")
 
 
 def redirected(url: str, location: str | None) -> str | None:
