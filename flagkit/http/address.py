@@ -78,14 +78,11 @@ def _in_the_clear(scheme: str, host: str, allowed: bool) -> bool:
     return scheme == "http" and not (allowed or is_loopback(host))
 
 
-def queried(url: str, query: str) -> Secret:
-    """What to ask for at ``url``, which has no query: its path, and the query, which may hold a token.
-
-    Raises: ConfigError("query").
-    """
+def queried(url: str, query: Secret) -> Secret:
+    """What to ask for at ``url``, which has no query: its path, and ``query`` behind it."""
     from urllib.parse import urlsplit
 
-    return Secret(f"{urlsplit(url).path}?{query}", "query")
+    return Secret(f"{urlsplit(url).path}?{query.reveal()}", "query")
 
 
 def redirected(url: str, location: str | None) -> str | None:

@@ -29,6 +29,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from flagkit.http.address import queried
 from flagkit.http.lookup import forget_lookups, look_up
 from flagkit.http.reply import NoReply, Reply, heading, read_body
 from flagkit.http.secret import Secret
@@ -48,8 +49,12 @@ class Leash(HTTPAdapter):
     downloads the whole body of a redirect it was told not to follow.
     """
 
-    def __init__(self, url: str, ca_text: str | None, target: Secret | None = None) -> None:
-        self._target = target
+    def __init__(
+        self, url: str, ca_text: str | None, target: Secret | None = None, *, query: Secret | None = None
+    ) -> None:
+        """target: what is asked for in place of the URL's path. query: what is asked for behind it, at ``url`` only."""
+        self._target = target if query is None else queried(url, query)
+        self._query = query
         self._tls = _tls(ca_text) if url.startswith("https:") else None
         self.user_agent = f"flagkit/{library_version()} python"
         super().__init__(pool_connections=1, pool_maxsize=1)
@@ -64,6 +69,11 @@ class Leash(HTTPAdapter):
         super().init_poolmanager(connections, maxsize, block, ssl_context=self._tls, **settings)
         kinds = {"http": _Pool, "https": _TlsPool}
         self.poolmanager.pool_classes_by_scheme = {each: partial(kinds[each], target=self._target) for each in kinds}
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        """What urllib3 is told, and logs, to ask for: of a query nothing, which the connection adds."""
+        told = super().request_url(request, proxies)
+        return told if self._query is None else told.partition("?")[0]
 
     def cert_verify(self, conn: object, url: object, verify: object, cert: object) -> None:
         """Nothing: our context verifies always. requests would parse the public certificates again per connection."""
@@ -122,7 +132,8 @@ class Leash(HTTPAdapter):
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, ends_s: float
     ) -> requests.Response:
         """The answer as far as its headers."""
-        request = requests.Request(method, url, headers=dict(headers), data=body).prepare()
+        asked = url if self._query is None else f"{url}?{self._query.reveal()}"
+        request = requests.Request(method, asked, headers=dict(headers), data=body).prepare()
         timeout: Any = urllib3.Timeout(total=_left_s(ends_s))
         return self.send(request, stream=True, timeout=timeout)
 

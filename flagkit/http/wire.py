@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from flagkit.errors import ConfigError
-from flagkit.http.address import endpoint, hidden_endpoint, queried, redirected
+from flagkit.http.address import endpoint, hidden_endpoint, redirected
 from flagkit.http.reply import NoReply, Reply, fits_header
 from flagkit.http.secret import Secret
 
@@ -35,7 +35,8 @@ class Wire:
         key: sent as ``Authorization: Bearer``, to this scheme, host and port only.
         scheme: what stands before the key instead of ``Bearer``, with its space.
         headers: gives what is sent with every request, to this scheme, host and port only; asked at each.
-        query: what is asked for behind the address and a question mark; shown nowhere. No redirect is then followed.
+        query: what is asked for behind the address and a question mark; neither a log nor an error of flagkit's or
+            urllib3's shows it, and no redirect is then followed.
         field: what the caller calls ``url``.
         ca_file: PEM file with certificates trusted in addition to the public ones. Nothing turns verification off.
         allow_insecure_http: speak http beyond loopback.
@@ -45,7 +46,7 @@ class Wire:
     """
 
     __slots__ = (
-        *("_ca_text", "_extra", "_key", "_leash", "_listening", "_now_s", "_scheme", "_target", "_used_s"),
+        *("_ca_text", "_extra", "_key", "_leash", "_listening", "_now_s", "_query", "_scheme", "_target", "_used_s"),
         "url",
     )
 
@@ -69,7 +70,8 @@ class Wire:
         self._extra = headers
         self._ca_text = None if ca_file is None else _read_ca(ca_file)
         self._now_s = _awake_s if now_s is None else now_s
-        self._target = None if query is None else queried(self.url, query)
+        self._query = None if query is None else Secret(query, "query")
+        self._target: Secret | None = None
         self._leash: Leash | None = None
         self._listening: Leash | None = None
         self._used_s = 0.0
@@ -91,7 +93,7 @@ class Wire:
     @property
     def identity(self) -> str:
         """What tells this address and key from others: the URL, with digests of what of them is not shown."""
-        secrets = (secret for secret in (self._target, self._key) if secret is not None)
+        secrets = (secret for secret in (self._target, self._query, self._key) if secret is not None)
         return self.url + "".join(f"#{secret.digest}" for secret in secrets)
 
     def get(self, *, etag: str | None = None, deadline_s: float, max_bytes: int) -> Reply:
@@ -106,7 +108,7 @@ class Wire:
             reply = self._exchange("GET", url, headers, None, ends_s, max_bytes)
             if reply.status not in _REDIRECTS:
                 return reply
-            target = redirected(url, reply.location) if self._target is None else None
+            target = redirected(url, reply.location) if self._query is None else None
             if target is None:
                 break
             url = target
@@ -179,7 +181,7 @@ class Wire:
         if leash is None:
             from flagkit.http.leash import Leash  # see the package: this loads requests
 
-            leash = self._leash = Leash(self.url, self._ca_text, self._target)
+            leash = self._leash = Leash(self.url, self._ca_text, self._target, query=self._query)
         sent = self._headers(leash, {"Accept": "application/json", "Accept-Encoding": "gzip", **headers})
         try:
             return leash.exchange(method, url, sent, body, ends_s=ends_s, max_bytes=max_bytes, readable=readable)
