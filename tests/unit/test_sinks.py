@@ -16,7 +16,7 @@ from otlp_receiver import Record, receiving
 
 from flagkit.errors import ConfigError
 from flagkit.events import Batch, Delivered, Rejected, Retry, TooLarge, encode_metric
-from flagkit.sinks import Http, Log, Memory, Otlp, Sink
+from flagkit.sinks import Http, Log, Memory, Otlp, PostHog, Sink
 
 KEY = "sk-write-0123456789"
 URL = "https://flags.example.com"
@@ -85,6 +85,23 @@ def otlp_stage(_: pytest.LogCaptureFixture) -> Iterator[tuple[Sink, Callable[[],
         sink.close()
 
 
+@contextmanager
+def posthog_stage(_: pytest.LogCaptureFixture) -> Iterator[tuple[Sink, Callable[[], list[Any]]]]:
+    received: list[Any] = []
+
+    def collect(call: Call) -> None:
+        received.extend(json.loads(gzip.decompress(call.body))["batch"])
+        call.answer(200, b'{"status": 1}')
+
+    def tracked() -> list[Any]:
+        return [{"name": event["event"], "properties": {"note": event["properties"]["note"]}} for event in received]
+
+    with serving(collect) as server:
+        sink = PostHog(server.url, project_token=KEY)
+        yield sink, tracked
+        sink.close()
+
+
 def as_tracked(record: Record) -> dict[str, Any]:
     """A metric event as it was before it became a log record."""
     start = "flagkit.metric.properties."
@@ -92,7 +109,10 @@ def as_tracked(record: Record) -> dict[str, Any]:
     return {"name": record.attributes["flagkit.metric.name"], "properties": properties}
 
 
-@pytest.fixture(params=[http_stage, log_stage, memory_stage, otlp_stage], ids=["http", "log", "memory", "otlp"])
+@pytest.fixture(
+    params=[http_stage, log_stage, memory_stage, otlp_stage, posthog_stage],
+    ids=["http", "log", "memory", "otlp", "posthog"],
+)
 def stage(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture):
     with request.param(caplog) as ready:
         yield ready

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +19,7 @@ from loopback import Call, refusing, serving
 from redises import needs_redis, redis_server
 
 from flagkit.errors import ConfigError, FetchError
-from flagkit.sources import Cached, Fetched, File, Http, NotModified, Redis, Source, Static
+from flagkit.sources import Cached, Fetched, File, Http, NotModified, PostHog, Redis, Source, Static
 
 DOCUMENT = b'{"schema": 1, "flags": {}}'
 JSON = {"Content-Type": "application/json"}
@@ -49,7 +49,7 @@ class Stage:
 
 
 @contextmanager
-def http_stage(_: Path) -> Iterator[Stage]:
+def http_stage(_: Path, make: Callable[[str], Source] = lambda url: Http(url, key=KEY)) -> Iterator[Stage]:
     served: list[bytes | None] = [DOCUMENT]
 
     def script(call: Call) -> None:
@@ -63,9 +63,13 @@ def http_stage(_: Path) -> Iterator[Stage]:
             call.answer(200, document, {**JSON, "ETag": etag})
 
     with serving(script) as server:
-        source = Http(server.url, key=KEY)
+        source = make(server.url)
         yield Stage(source, served.append)
         source.close()
+
+
+def posthog_stage(directory: Path) -> AbstractContextManager[Stage]:
+    return http_stage(directory, lambda url: PostHog(url, project_token="phc_" + KEY, personal_key=KEY))
 
 
 @contextmanager
@@ -106,6 +110,7 @@ CHANGING = [
     pytest.param(http_stage, id="http"),
     pytest.param(file_stage, id="file"),
     pytest.param(cached_stage, id="cached"),
+    pytest.param(posthog_stage, id="posthog"),
     pytest.param(redis_stage, id="redis", marks=needs_redis),
 ]
 changing = pytest.mark.parametrize("stage", CHANGING, indirect=True)
@@ -121,7 +126,7 @@ def test_a_source_says_who_it_is_without_a_secret(stage: Stage) -> None:
     source = stage.source
     assert isinstance(source, Source)
     assert source.name
-    assert source.dialect == "native"
+    assert source.dialect == ("posthog" if isinstance(source, PostHog) else "native")
     assert isinstance(source.local, bool)
     assert KEY not in f"{source.name} {source!r}"
 
