@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import random
-import statistics
 import time
 from collections.abc import Callable
 
@@ -29,6 +28,14 @@ def reference() -> None:
         f"{number}:{number}"
 
 
+def in_references(work: Callable[[], object]) -> float:
+    """The least of runs that alternate with the reference's, whose least it is measured by: others may be busy."""
+    work()
+    gc.collect()
+    took = [(seconds(work), seconds(reference)) for _ in range(9)]
+    return min(each for each, _ in took) / min(each for _, each in took)
+
+
 def stream(units: int, share: float, rate: float) -> list[tuple[int, bytes, bool, float]]:
     chance = random.Random(1)
     keys = [b"user-%d" % number for number in range(units)]
@@ -41,7 +48,7 @@ def stream(units: int, share: float, rate: float) -> list[tuple[int, bytes, bool
 
 
 def relative(make: Callable[[], Comparison | Tally], calls: list[tuple[int, bytes, bool, float]]) -> float:
-    """The cost of start and finish together, in references; the median of runs that alternate with it."""
+    """The cost of start and finish together, in references."""
 
     def work() -> None:
         counting = make()
@@ -51,18 +58,16 @@ def relative(make: Callable[[], Comparison | Tally], calls: list[tuple[int, byte
         if isinstance(counting, Tally):
             counting.drain()
 
-    work()
-    gc.collect()
-    return statistics.median(seconds(work) / seconds(reference) for _ in range(7))
+    return in_references(work)
 
 
-#: Name -> units, candidate's share, error rate, and what it may cost.
+#: Name -> units, candidate's share, error rate, and what it may cost: twice what it does on a quiet machine.
 CASES = {
-    "20k units, share 50 %, errors 1 %": (20_000, 0.5, 0.01, 16.0),
-    "20k units, share 5 %, errors 1 %": (20_000, 0.05, 0.01, 16.0),
-    "200 units, share 50 %, errors 1 %": (200, 0.5, 0.01, 10.0),
-    "1e6 units, share 50 %, errors 1 %": (1_000_000, 0.5, 0.01, 18.0),
-    "20k units, share 50 %, errors 10 %": (20_000, 0.5, 0.1, 18.0),
+    "20k units, share 50 %, errors 1 %": (20_000, 0.5, 0.01, 20.0),
+    "20k units, share 5 %, errors 1 %": (20_000, 0.05, 0.01, 20.0),
+    "200 units, share 50 %, errors 1 %": (200, 0.5, 0.01, 14.0),
+    "1e6 units, share 50 %, errors 1 %": (1_000_000, 0.5, 0.01, 22.0),
+    "20k units, share 50 %, errors 10 %": (20_000, 0.5, 0.1, 22.0),
 }
 
 
@@ -94,8 +99,7 @@ def test_judging_a_fleet_costs_a_few_calls_a_call() -> None:
         for number, packed in enumerate(flushes):
             pool.take("p", number, packed, 0.0)
 
-    work()
-    found = statistics.median(seconds(work) / seconds(reference) for _ in range(5))
-    dumping = statistics.median(seconds(Pool().dump) / seconds(reference) for _ in range(5)) * CALLS
+    found = in_references(work)
+    dumping = in_references(Pool().dump) * CALLS
     print(f"\njudging: {found:.1f} references a call; a dump: {dumping:,.0f} references")
     assert found < 40
