@@ -81,6 +81,8 @@ class Guarding:
         if definitions is not self._learned:
             self._learned = definitions
             self.guards.learn(definitions)
+            if self.guards.any and self.running:
+                self._workers[-1].wake()  # what is at a new step is exchanged sooner
         if self.guards.any and not self._recalled:
             self._recalled = True
             retrip, self.guards.retrip = self.guards.retrip, _later

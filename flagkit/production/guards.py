@@ -85,7 +85,8 @@ class Guards:
         self._counting = Serial(count, self._failed, _CROWD)
         #: Name of a metric event -> flags whose guards count it as a failure.
         self.metrics: Mapping[str, tuple[str, ...]] = {}
-        #: Whether a flag in use has a guard.
+        #: Flags in use that have a guard, and whether there may be any.
+        self.guarded: tuple[FlagDefinition, ...] = ()
         self.any = False
         #: Mistakes of the library's own while counting.
         self.faults = 0
@@ -144,14 +145,13 @@ class Guards:
         """These are in use now: see which guards there are, and what metrics they count."""
         metrics: dict[str, list[str]] = {}
         self._definitions = definitions
-        self.any = bool(self.policies)
-        for key, flag in definitions.flags.items():
-            if flag.guard is None and key not in self.policies:
-                continue
-            self.any = True
+        flags = definitions.flags.values()
+        self.guarded = tuple(flag for flag in flags if flag.guard is not None or flag.key in self.policies)
+        self.any = bool(self.policies or self.guarded)
+        for flag in self.guarded:
             policy = self.policy_of(flag)
             for event in policy.metrics if policy is not None else ():
-                metrics.setdefault(event, []).append(key)
+                metrics.setdefault(event, []).append(flag.key)
         self.metrics = {event: tuple(flags) for event, flags in metrics.items()}
 
     def adopt(self, flag: str, policy: GuardPolicy) -> None:

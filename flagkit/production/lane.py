@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, Literal, Protocol
 
+from flagkit.core.model import FlagDefinition
 from flagkit.core.policy import ROLLBACK
 from flagkit.errors import FetchError
 from flagkit.fleets import Counts, Fleet, Judged, Report
@@ -19,6 +20,10 @@ from flagkit.production.guards import Guards, Told
 from flagkit.production.judge import Said, judge, policy_text, read_word
 
 _STEP_S: Final = 1.0
+#: At a step of a ramp most is at stake, and least is known: from then on exchanges are so far apart at first, and each
+#: pause is longer than the one before by a tenth. Never by what was counted: that would choose where a block ends.
+_FIRST_S: Final = 0.2
+_LONGER: Final = 1.1
 #: While the fleet does not answer, it is asked so often.
 _PAUSE_S: Final = 5.0
 _DEADLINE_S: Final = 5.0
@@ -61,6 +66,8 @@ class Lane:
     def after_fork(self) -> None:
         """In a forked child: it is another process of the fleet. Assigns only."""
         self._sequence = 0
+        self._guarded: Sequence[FlagDefinition] = ()
+        self._pause_s = _STEP_S
         #: Verdicts that were made here, to be told of once they are heard.
         self._made: set[Place] = set()
 
@@ -68,11 +75,12 @@ class Lane:
         """One exchange; return the seconds until the next."""
         if not self.offered:
             return 3600.0
+        pause_s = self._next_pause_s()
         trials = {
             self._place(guard, name): guard for guard in tuple(self._guards.guards.values()) for name in guard.trials
         }
         if not trials:
-            return _STEP_S
+            return pause_s
         self._sequence += 1
         reports = [
             Report(place, policy_text(guard.policy, len(guard.trials)), guard.collect(place.candidate))
@@ -88,10 +96,17 @@ class Lane:
             said, guard = read_word(word), trials.get(place)
             if said is not None and guard is not None:
                 self._hear(place, guard, said)
-        return _STEP_S
+        return pause_s
 
     def close(self) -> None:
         self._fleet.close()
+
+    def _next_pause_s(self) -> float:
+        guarded = self._guards.guarded
+        if guarded != self._guarded:
+            self._guarded, self._pause_s = guarded, _FIRST_S / _LONGER
+        self._pause_s = min(self._pause_s * _LONGER, _STEP_S)
+        return self._pause_s
 
     def _place(self, guard: Guard, candidate: str) -> Place:
         return Place(self._guards.environment, guard.definition.key, guard.policy.revision, candidate)

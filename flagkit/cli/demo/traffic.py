@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
@@ -17,6 +18,7 @@ from urllib.parse import quote
 _THREADS: Final = 6
 _DEADLINE_S: Final = 15.0
 _LOOK_EVERY_S: Final = 0.1
+_PAID_A_SECOND: Final = 1000
 
 
 class Unanswered(Exception):
@@ -80,9 +82,14 @@ class Traffic:
         return answers
 
     def pay(self, questions: Iterable[Question]) -> Iterator[bool]:
-        """Have users pay, one after the other; whether each was served by the candidate. Failures as for ``ask``."""
+        """Have users pay, one after the other; whether each was served by the candidate. Failures as for ``ask``.
+
+        At most ``_PAID_A_SECOND`` of them: a fast machine is not to be done before anybody could have looked.
+        """
         lines = [Line(url) for url in self._urls]
-        for worker, user in questions:
+        begun_s = time.monotonic()
+        for n, (worker, user) in enumerate(questions):
+            time.sleep(max(0.0, begun_s + n / _PAID_A_SECOND - time.monotonic()))
             try:
                 yield lines[worker].ask("GET", f"/pay?user={quote(user)}")["candidate"]
             except Unanswered as error:
