@@ -14,7 +14,7 @@ from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.default import configure, decide, enabled, gate, track, value, variant
 from flagkit.errors import ConfigError, DefinitionsError, FetchError, FlagkitError, Problem
 from flagkit.flags import Flag
-from flagkit.production.trial import GuardStatus
+from flagkit.production.standing import GuardStatus
 from flagkit.runtime.handlers import EventDetails
 from flagkit.runtime.stats import Account, LinkState, Status
 

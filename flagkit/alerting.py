@@ -7,7 +7,6 @@ himself: definitions that are stale, events that are lost. Nothing runs before t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from flagkit.clock import Clock
 from flagkit.production.alerts import Alert, Alerts, Messenger
@@ -40,8 +39,8 @@ class Alerting:
     def tripped(self, told: Told) -> None:
         """A guard has found out something."""
         notice = told.notice
-        done = f"rolled back to {notice.control}" if told.rolled_back else "not rolled back, as its policy says"
-        message = f"{notice.candidate} is {done}, revision {notice.revision}: {notice.why}"
+        done = f"is rolled back to {notice.control}" if told.rolled_back else "is not rolled back"
+        message = f"{notice.candidate} {done}, revision {notice.revision}: {notice.why}"
         self.alerts.over("trip", notice.flag)
         self.alerts.raise_("trip", notice.flag, message)
 
@@ -55,7 +54,7 @@ class Alerting:
         for reason, count in losses.items():
             more = count - before.get(reason, 0)
             if more:
-                self.alerts.raise_("lost", reason, f"{more} events, {count} since the start")
+                self.alerts.raise_("lost", reason, f"{more} now, {count} since the start")
             else:
                 self.alerts.over("lost", reason)
 
@@ -64,26 +63,11 @@ class Alerting:
         return self._worker.faults
 
     def close(self, timeout_s: float) -> None:
+        """Let what is being told be told, for at most ``timeout_s`` seconds."""
         self._worker.stop(timeout_s)
-        self.alerts.step()  # what was raised last is told, once
         self.alerts.close()
 
     def after_fork(self) -> None:
         self.alerts.after_fork()
         self._worker.after_fork()
         self._losses = {}
-
-
-def properties(told: Told) -> dict[str, Any]:
-    """What a collector is told of a trip, as properties of a metric event."""
-    notice = told.notice
-    return {
-        "feature_flag.key": notice.flag,
-        "candidate": notice.candidate,
-        "control": notice.control,
-        "revision": notice.revision,
-        "kind": notice.kind,
-        "why": notice.why,
-        "rolled_back": told.rolled_back,
-        **told.evidence,
-    }

@@ -5,18 +5,19 @@ Called by ``Client`` before anything is made, so that a mistake is met where it 
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flagkit.clock import Clock, SystemClock
 from flagkit.config import Config
 from flagkit.errors import ConfigError
-from flagkit.fleets import Fleet
-from flagkit.fleets import Http as HttpFleet
-from flagkit.production.alerts import Messenger
 from flagkit.sinks import Http as HttpSink
-from flagkit.sinks import Sink, Webhook
+from flagkit.sinks import Sink, UsageSink, Webhook
 from flagkit.sources import Http as HttpSource
 from flagkit.sources import Source
+
+if TYPE_CHECKING:
+    from flagkit.fleets import Fleet
+    from flagkit.production.alerts import Messenger
 
 
 class _Unset:
@@ -46,10 +47,11 @@ def checked_clock(clock: object) -> Clock:
 
 
 class Ends(NamedTuple):
-    """What a client is connected to."""
+    """What a client is connected to. sink: of events. usage: of counts of calls."""
 
     source: Source
     sink: Sink | None
+    usage: UsageSink | None
     fleet: Fleet | None
     webhook: Messenger | None
 
@@ -58,12 +60,15 @@ def checked_ends(
     url: object, key: str | None, source: object, sink: object, fleet: object = UNSET, webhook: object = UNSET
 ) -> Ends:
     """What the arguments mean. Raises: ConfigError."""
+    from flagkit.fleets import Fleet, Http  # not at import: many a program never makes a client
+    from flagkit.production.alerts import Messenger
+
     if (url is None) == (source is None):
         expected = "the URL of a flagkit service, or else a source" + (", not both" if source is not None else "")
         raise ConfigError("url", url, expected, secret=url is not None)  # somebody may have put a password into it
-    kinds: tuple[tuple[str, object, type, str], ...] = (
+    kinds: tuple[tuple[str, object, type | tuple[type, ...], str], ...] = (
         ("source", source, Source, "a source, such as flagkit.sources.File(path)"),
-        ("sink", sink, Sink, "a sink, such as flagkit.sinks.Log(), or None"),
+        ("sink", sink, (Sink, UsageSink), "a sink, such as flagkit.sinks.Log(), or None"),
         ("fleet", fleet, Fleet, "a fleet, such as flagkit.fleets.Redis(url), or None"),
         ("webhook", webhook, Messenger, "a flagkit.sinks.Webhook, or None"),
     )
@@ -75,12 +80,18 @@ def checked_ends(
     if source is not None:
         if key is not None:
             raise ConfigError("key", key, "no key beside a source; give it to the source", secret=True)
-        return Ends(source, None if sink is UNSET else sink, None if fleet is UNSET else fleet, webhook)  # type: ignore[arg-type]
+        to = _sinks(None if sink is UNSET else sink)
+        return Ends(source, *to, None if fleet is UNSET else fleet, webhook)  # type: ignore[arg-type]
     if not isinstance(url, str):
         raise ConfigError("url", url, "a string such as 'https://flags.example.com'")
     return Ends(
         HttpSource(url, key=key),
-        HttpSink(url, key=key) if sink is UNSET else sink,  # type: ignore[arg-type]
-        HttpFleet(url, key=key) if fleet is UNSET else fleet,  # type: ignore[arg-type]
+        *_sinks(HttpSink(url, key=key) if sink is UNSET else sink),
+        Http(url, key=key) if fleet is UNSET else fleet,  # type: ignore[arg-type]
         webhook,  # type: ignore[arg-type]
     )
+
+
+def _sinks(sink: Any) -> tuple[Sink | None, UsageSink | None]:
+    """Where events go, and where counts of calls do."""
+    return (sink.events, sink) if isinstance(sink, UsageSink) else (sink, None)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
-from flagkit.alerting import Alerting, properties
 from flagkit.arguments import UNSET, checked_clock, checked_config, checked_ends
 from flagkit.boundary import contained
 from flagkit.clock import Clock
@@ -24,20 +23,20 @@ from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
-from flagkit.fleets import Fleet
-from flagkit.guarding import Guarding
-from flagkit.production.alerts import Messenger
 from flagkit.production.branch import UNCOUNTED
 from flagkit.production.gate import Gate
-from flagkit.production.guards import Told
 from flagkit.production.passage import Chosen, GateOptions, Ignored
-from flagkit.runtime.feed import Feed
 from flagkit.runtime.handlers import Event, EventDetails, Handler
 from flagkit.runtime.process import process
-from flagkit.runtime.recording import Recording
 from flagkit.runtime.stats import Status, worst
-from flagkit.sinks import Sink
+from flagkit.sinks import Sink, UsageSink
 from flagkit.sources import File, Source
+
+if TYPE_CHECKING:
+    from flagkit.fleets import Fleet
+    from flagkit.production.alerts import Messenger
+    from flagkit.production.guards import Told
+    from flagkit.runtime.usage import Reporting
 
 T = TypeVar("T")
 
@@ -101,12 +100,18 @@ class Client:
         *,
         key: str | None = None,
         source: Source | None = None,
-        sink: Sink | None = UNSET,
+        sink: Sink | UsageSink | None = UNSET,
         config: Config | None = None,
         clock: Clock | None = None,
         fleet: Fleet | None = UNSET,
         webhook: Messenger | None = UNSET,
     ) -> None:
+        # Not at import: many a program imports this and never makes a client.
+        from flagkit.alerting import Alerting
+        from flagkit.guarding import Guarding
+        from flagkit.runtime.feed import Feed
+        from flagkit.runtime.recording import Recording
+
         self._config = checked_config(config)
         self._clock = checked_clock(clock)
         ends = checked_ends(url, key, source, sink, fleet, webhook)
@@ -134,6 +139,13 @@ class Client:
             if ends.sink is not None
             else None
         )
+        self._reporting: Reporting | None = None
+        if ends.usage is not None:
+            from flagkit.counting import count_calls
+            from flagkit.runtime.usage import Reporting
+
+            self._reporting = Reporting(ends.usage, self._config, self._clock, self._slumber)
+            count_calls(self, self._reporting.counts.count)
 
     @classmethod
     def from_file(
@@ -202,7 +214,7 @@ class Client:
         asker: Any = context if kind is Context or kind is dict else self._resolve(context)
         if default is UNSET:
             default = flag.default if isinstance(flag, Flag) else None
-        decision = self._decide(flag, asker)
+        decision = self._asked(flag, asker)
         if decision.variant is None:
             return self._otherwise(decision, default)
         value = decision.value
@@ -225,7 +237,7 @@ class Client:
         """The whole answer: variant, value, reason, rule; records the exposure. Raises: nothing."""
         kind = type(context)
         asker: Any = context if kind is Context or kind is dict else self._resolve(context)
-        decision = self._decide(flag, asker)
+        decision = self._asked(flag, asker)
         exposed = decision._exposed
         if exposed is not None:
             if kind is dict:
@@ -381,6 +393,8 @@ class Client:
         self._guarding.start()
         if self._recording is not None:
             self._recording.start()
+        if self._reporting is not None:
+            self._reporting.start()
         # Or it stays asleep: what notices the fork is a worker's first question, and what it meets it records itself.
         if not process.preforking:
             if self._recording is not None:
@@ -388,8 +402,8 @@ class Client:
             # Another thread may publish between a read and a store here, so look again until both are the same.
             while self._answers is not self._feed.snapshot:
                 self._answers = self._feed.snapshot
-            running = (self._feed.running, self._guarding.running, self._recording is None or self._recording.running)
-            if not all(running):
+            lanes = (self._feed, self._guarding, self._recording, self._reporting)
+            if not all(lane is None or lane.running for lane in lanes):
                 self._slumber()  # a thread could not be started, or died just now: the next question tries again
 
     def wait_ready(self, timeout_s: float) -> bool:
@@ -427,7 +441,11 @@ class Client:
     def flush(self, timeout_s: float = 5.0) -> int:
         """Send what is recorded; return how many are left after ``timeout_s`` seconds at most. Raises: nothing."""
         process.notice_fork()
-        return self._recording.flush(timeout_s) if self._recording is not None else 0
+        ends_s = self._clock.monotonic_s() + timeout_s
+        left = self._recording.flush(timeout_s) if self._recording is not None else 0
+        if self._reporting is not None:
+            left += self._reporting.flush(max(0.0, ends_s - self._clock.monotonic_s()))
+        return left
 
     def close(self, timeout_s: float = 5.0) -> int:
         """Flush, stop the threads, let go of connections; return how many events are left. Again: does nothing.
@@ -441,9 +459,11 @@ class Client:
         self._answers = self._feed.snapshot
         ends_s = self._clock.monotonic_s() + timeout_s
         self._feed.stop()
-        self._guarding.close(min(timeout_s, _GUARDS_S))
-        self._alerting.close(min(timeout_s, _GUARDS_S))
         left = self._recording.close(timeout_s) if self._recording is not None else 0
+        if self._reporting is not None:
+            left += self._reporting.close(max(0.0, ends_s - self._clock.monotonic_s()))
+        self._guarding.close(min(_GUARDS_S, max(0.0, ends_s - self._clock.monotonic_s())))
+        self._alerting.close(min(_GUARDS_S, max(0.0, ends_s - self._clock.monotonic_s())))
         self._feed.close(ends_s)
         return left
 
@@ -457,7 +477,8 @@ class Client:
     @property
     def status(self) -> Status:
         """How it stands: definitions, source, sink, and the account of every event. A frozen value. Raises: nothing."""
-        feed, guarding, recording = self._feed, self._guarding, self._recording
+        feed, guarding, recording, reporting = self._feed, self._guarding, self._recording, self._reporting
+        always = (feed, guarding, self._alerting)
         return Status(
             ready=feed.snapshot.ready,
             version=feed.snapshot.definitions.version,
@@ -474,11 +495,9 @@ class Client:
             guards=self._guards.states,
             variants=self._guards.meters,
             errors=dict(self._errors),
-            worker_faults=feed.faults
-            + guarding.faults
-            + self._alerting.faults
-            + (recording.faults if recording is not None else 0),
+            worker_faults=sum(end.faults for end in (*always, recording, reporting) if end is not None),
             disk=worst(feed.poller.disk, guarding.disk, recording.disk if recording is not None else None),
+            usage=reporting.state if reporting is not None else None,
         )
 
     # -- within ------------------------------------------------------------------------------------------------------
@@ -500,6 +519,9 @@ class Client:
             )
         except Exception:  # noqa: BLE001 - as in `enabled`
             return answers.decide(flag, as_context(context))
+
+    #: The same for the verbs that tell a variant, where ``counting`` counts.
+    _asked = _decide
 
     def _decide_in(self, scope: Scope, flag: str, asker: Any) -> Decision:
         """The answer inside a scope: forced ones first, and for the ambient context the one given before."""
@@ -533,7 +555,7 @@ class Client:
     def _tripped(self, told: Told) -> None:
         """A guard has found out something: on whichever thread is counting."""
         if self._recording is not None:
-            self._recording.track("flagkit.trip", ANONYMOUS, None, properties(told))
+            self._recording.track("flagkit.trip", ANONYMOUS, None, told.properties)
         self._alerting.tripped(told)
 
     def _labels(self) -> Mapping[str, str]:
@@ -563,8 +585,9 @@ class Client:
         self._feed.after_fork()
         self._guarding.after_fork()
         self._alerting.after_fork()
-        if self._recording is not None:
-            self._recording.after_fork()
+        for end in (self._recording, self._reporting):
+            if end is not None:
+                end.after_fork()
 
     def at_exit(self, elapsed_s: float) -> None:
         """For the exit hook: a last flush within what is left of ``exit_deadline_s``."""

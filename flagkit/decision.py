@@ -64,12 +64,14 @@ class Decision:
     value: the variant's JSON value; arrays and objects are fresh copies on every read.
     reason, error_code: why; ``error_code`` is set exactly when the reason is ERROR.
     rule: the name of the rule that decided, if one did; of an error, what stood in the way, if that has a name.
-    assigned: the variant the rules assigned, which differs from ``variant`` when a trip replaced it.
+    assigned: the variant the rules assigned, which differs from ``variant`` when a trip replaced it, and where a
+        backend calls being on and being off by one name.
     analysable: True when a rollout or split placed the unit and it got what it was assigned: it may be compared.
     version: the flag's version (its ``version`` field, else a digest of what decides).
     """
 
     __slots__ = (
+        "_arm",
         "_branch",
         "_copy",
         "_exposed",
@@ -104,6 +106,7 @@ class Decision:
         exposed: set[bytes] | None = None,
         instead_of: Decision | None = None,
         telemetry: Mapping[str, str | int | bool] | None = None,
+        arm: str | None = None,
     ) -> None:
         self.flag = flag
         self.variant = variant
@@ -119,6 +122,8 @@ class Decision:
         #: Keys of the units whose exposure to this outcome is recorded in this window; None: never exposed.
         #: It hangs here, owned and emptied by runtime.exposures, because the check is on the evaluation path.
         self._exposed = exposed
+        #: The variant served as guards and exposures know it: its own name for it, where a backend calls two by one.
+        self._arm = variant if arm is None else arm
         #: The part of its exposures that is always the same, once there was one; runtime.exposures fills it in.
         self._wire: tuple[str, bytes] | None = None
         #: The decision that this one is served instead of, because its guard has tripped.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from flagkit.arguments import UNSET
 from flagkit.client import Client
@@ -19,12 +19,14 @@ from flagkit.core.policy import GuardPolicy
 from flagkit.decision import Decision
 from flagkit.errors import FetchError
 from flagkit.flags import Flag
-from flagkit.fleets import Fleet
-from flagkit.production.alerts import Messenger
 from flagkit.production.gate import Gate
 from flagkit.production.passage import Chosen, GateOptions, Ignored
-from flagkit.sinks import Sink
+from flagkit.sinks import Sink, UsageSink
 from flagkit.sources import Fetched, NotModified, Source, Static
+
+if TYPE_CHECKING:
+    from flagkit.fleets import Fleet
+    from flagkit.production.alerts import Messenger
 
 T = TypeVar("T")
 
@@ -51,7 +53,7 @@ def configure(
     *,
     key: str | None = None,
     source: Source | None = None,
-    sink: Sink | None = UNSET,
+    sink: Sink | UsageSink | None = UNSET,
     config: Config | None = None,
     clock: Clock | None = None,
     fleet: Fleet | None = UNSET,

@@ -1,4 +1,4 @@
-"""What is recorded, and its wire form: exposures, metric events, and the batches that carry them.
+"""What is recorded, and its wire form: exposures, metric events, the batches that carry them, and counts of calls.
 
 Exposures are tuples until the delivery thread encodes them; metric events are encoded where they are tracked, so that
 a value that cannot be sent costs its own event only. An exposure's id follows from what it says, so any worker
@@ -52,7 +52,7 @@ class ExposureEncoder:
         attributes: dict[str, Any] = {
             "type": "exposure",
             "feature_flag.key": decision.flag,
-            "feature_flag.result.variant": decision.variant,
+            "feature_flag.result.variant": decision._arm,
             "feature_flag.result.reason": decision.reason.lower(),
             "feature_flag.version": decision.version,
             "feature_flag.set.id": environment,
@@ -64,7 +64,7 @@ class ExposureEncoder:
             attributes["flagkit.telemetry"] = dict(decision._telemetry)
         # The unit comes last in the hashed bytes and everything before it is JSON, so no two events read the same.
         identity = json.dumps(
-            [environment, decision.flag, decision.version, decision.rule, decision.variant], separators=(",", ":")
+            [environment, decision.flag, decision.version, decision.rule, decision._arm], separators=(",", ":")
         )
         return json.dumps(attributes, separators=(",", ":"))[1:], identity.encode() + b"\n"
 
@@ -135,6 +135,30 @@ class Batch(NamedTuple):
             {"batch_id": self.id, "sent_at": sent_at_ms, "dropped": dict(self.dropped)}, separators=(",", ":")
         )
         return f'{head[:-1]},"events":[{",".join(self.events)}]}}'.encode()
+
+
+class FlagUsage(NamedTuple):
+    """How often a flag was asked for. yes, no: the answers, enabled or not. variants: those of them that named one."""
+
+    yes: int
+    no: int
+    variants: Mapping[str, int]
+
+    @property
+    def calls(self) -> int:
+        return self.yes + self.no
+
+
+class Usage(NamedTuple):
+    """How often flags were asked for between two moments, ms since 1970. At least one flag."""
+
+    start_ms: int
+    stop_ms: int
+    flags: Mapping[str, FlagUsage]
+
+    @property
+    def calls(self) -> int:
+        return sum(flag.calls for flag in self.flags.values())
 
 
 class Delivered(NamedTuple):

@@ -106,7 +106,9 @@ class Guarding:
     def close(self, timeout_s: float) -> None:
         """End in peace, within ``timeout_s`` seconds."""
         for worker in self._workers:
-            worker.stop(timeout_s)
+            worker.stop()
+        for worker in self._workers:
+            worker.stop(timeout_s / len(self._workers))
         self._watch.leave()
         if self._fleet is not None:
             contained(self._fleet.close, otherwise=None)

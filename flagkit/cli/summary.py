@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from flagkit.cli import history, options
 from flagkit.cli.service import Service
 from flagkit.cli.text import columns, percent, plain
+
+_GUARD: Final = ("guard", "candidate", "revision", "state", "calls", "failed", "control", "failed", "evidence", "why")
 
 
 @click.command("summary")
@@ -32,7 +34,7 @@ def command(
         return
     try:
         lines = list(_lines(answer, hourly=flag is not None))
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, LookupError, TypeError, ValueError, ZeroDivisionError):
         raise click.ClickException(plain(f"{url}: the answer is not a summary")) from None
     for line in lines:
         click.echo(plain(line))
@@ -59,6 +61,10 @@ def _lines(answer: Any, *, hourly: bool) -> Iterator[str]:
     if hours:
         yield ""
         yield from columns([("hour", "variant", "units", "exposures"), *hours], frozenset({2, 3}))
+    guards = list(_guards(answer.get("guards", ())))  # older services have none
+    if guards:
+        yield ""
+        yield from columns([_GUARD, *guards], frozenset({2, 4, 5, 6, 7, 8}))
     if answer.get("changes"):
         yield ""
         yield from history.table(answer["changes"])
@@ -91,6 +97,15 @@ def _hours(flags: Mapping[str, Any]) -> list[tuple[str, ...]]:
         for name, variant in found["variants"].items()
         for hour in variant["hours"]
     )
+
+
+def _guards(guards: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """How far each has come: its evidence in parts of what trips it, the larger of the two clocks'."""
+    for guard in guards:
+        evidence = max(value / limit for value, limit in zip(guard["evidence"], guard["limits"], strict=True))
+        sums = (f"{guard[count][arm]:,}" for arm in (1, 0) for count in ("calls", "failures"))
+        stand = (guard["flag"], guard["candidate"], str(guard["revision"]), guard["state"])
+        yield *stand, *sums, f"{evidence:.4f}", guard["why"] or "-"
 
 
 def _counts(title: str, counts: Mapping[str, int]) -> str:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from flagkit.context import MAX_UNIT_BYTES, SETTINGS, Context, as_context
 from flagkit.core import bucketing
 from flagkit.core.conditions import Conditions, key_reader
-from flagkit.core.logic import Decide
+from flagkit.core.logic import ITS_OWN, Decide
 from flagkit.core.model import UNIT, Comparison, Condition, Definitions, FlagDefinition, InSegment, Path, Rule
 from flagkit.core.operators import OPERATORS
 from flagkit.decision import Decision, ErrorCode, Reason
@@ -70,11 +70,15 @@ class Outcomes:
         analysable: bool = False,
         *,
         enabled: bool | None = None,
+        value: Any = ITS_OWN,
+        named: str | None = None,
     ) -> Decision:
         outcome = (variant, reason, rule, analysable, enabled)
         decision = self.made.get(outcome)
         if decision is None:
-            decision = self.made[outcome] = self._new(variant, reason, rule, variant, analysable, enabled)
+            decision = self.made[outcome] = self._new(
+                variant, reason, rule, variant, analysable, enabled, value=value, named=named
+            )
         return decision
 
     def otherwise(self, reason: Reason) -> Decision:
@@ -96,13 +100,16 @@ class Outcomes:
         analysable: bool,
         enabled: bool | None = None,
         instead_of: Decision | None = None,
+        value: Any = ITS_OWN,
+        named: str | None = None,
     ) -> Decision:
         flag = self._flag
         return Decision(
             flag.key,
-            variant,
-            flag.variants[variant],
+            variant if named is None else named,
+            flag.variants[variant] if value is ITS_OWN else value,
             reason,
+            arm=variant,
             enabled=variant != flag.off if enabled is None else enabled,
             rule=rule,
             assigned=assigned,
@@ -142,7 +149,7 @@ def compile_flag(
     instead = {
         made: outcomes.tripped(made, control)
         for made in outcomes.made.values()
-        if (control := tripped.get(made.variant or "")) is not None
+        if (control := tripped.get(made._arm or "")) is not None
     }
     return lambda context, forced, parents: instead.get(answer := decide(context, forced, parents), answer)
 

@@ -6,11 +6,13 @@ Types only. ``compile`` makes functions of this form of native flags, and has ``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from flagkit.context import Context
 from flagkit.decision import Decision, ErrorCode, Reason
 
+#: The value of a variant is what the flag's definition says.
+ITS_OWN: Final[Any] = object()
 Forced: TypeAlias = "Mapping[str, str | bool] | None"
 
 
@@ -38,8 +40,14 @@ class Answers(Protocol):
         analysable: bool = False,
         *,
         enabled: bool | None = None,
+        value: Any = ITS_OWN,
+        named: str | None = None,
     ) -> Decision:
-        """The decision to serve ``variant``, one of the flag's. ``enabled``: None, if it is not the off variant."""
+        """The decision to serve ``variant``, one of the flag's.
+
+        enabled: None, if it is not the off variant. value: what is served with it by this rule. named: what callers
+        are told, where the backend calls several variants by one name; guards and exposures tell them apart.
+        """
         ...
 
     def otherwise(self, reason: Reason) -> Decision:

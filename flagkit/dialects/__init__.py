@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from flagkit.core.model import Definitions
 from flagkit.errors import ConfigError, Problem
@@ -41,24 +42,30 @@ Follow: TypeAlias = "Callable[[bytes, Definitions], Followed]"
 _MODULES: Final = {
     "flagd": "flagkit.dialects.flagd",
     "flagd-v3": "flagkit.dialects.flagd_v3",
+    "growthbook": "flagkit.dialects.growthbook",
     "native": "flagkit.dialects.native",
     "posthog": "flagkit.dialects.posthog",
+    "unleash": "flagkit.dialects.unleash",
 }
 #: Dialects in which a source can tell of a change without sending the whole document.
-_CHANGES: Final = {"native": "flagkit.dialects.native_changes"}
+_CHANGES: Final = {"native": "flagkit.dialects.native_changes", "unleash": "flagkit.dialects.unleash"}
+#: Dialects whose flags may ask for facts of the application.
+_ASKING: Final = frozenset({"unleash"})
 
 
-def parser(dialect: str) -> Parse:
-    """The parser of a dialect. Raises: ConfigError when there is none of that name."""
+def parser(dialect: str, facts: Mapping[str, str] | None = None) -> Parse:
+    """The parser of a dialect. ``facts``: of the application. Raises: ConfigError when there is none of that name."""
     if dialect not in _MODULES:
         raise ConfigError("dialect", dialect, "one of " + ", ".join(sorted(_MODULES)))
-    parse: Parse = import_module(_MODULES[dialect]).parse
-    return parse
+    parse: Any = import_module(_MODULES[dialect]).parse
+    made: Parse = partial(parse, facts=facts) if facts and dialect in _ASKING else parse
+    return made
 
 
-def follower(dialect: str) -> Follow | None:
+def follower(dialect: str, facts: Mapping[str, str] | None = None) -> Follow | None:
     """What applies changes in a dialect; None when it has no form for them, and every change means a fetch."""
     if dialect not in _CHANGES:
         return None
-    follow: Follow = import_module(_CHANGES[dialect]).follow
-    return follow
+    follow: Any = import_module(_CHANGES[dialect]).follow
+    made: Follow = partial(follow, facts=facts) if facts and dialect in _ASKING else follow
+    return made

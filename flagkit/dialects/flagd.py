@@ -16,9 +16,9 @@ from flagkit.context import MAX_UNIT_BYTES, Context
 from flagkit.core.model import Definitions, FlagDefinition
 from flagkit.dialects import Parsed
 from flagkit.dialects.document import Document, Entry
-from flagkit.dialects.fields import At, Faults, path_text, unknown_fields
+from flagkit.dialects.fields import At, Faults, path_text
 from flagkit.dialects.flagd_evaluators import Evaluators
-from flagkit.dialects.flagd_flags import Surroundings, disabled, key_problem, read_flag, version_in
+from flagkit.dialects.flagd_flags import Surroundings, disabled, key_problem, note_unknown, read_flag, version_in
 from flagkit.dialects.flagd_fractional import V2, Hashing
 from flagkit.dialects.flagd_rules import check_depth
 from flagkit.errors import DefinitionsError, Problem
@@ -104,12 +104,12 @@ class Reading:
                 for flaw in entry.flaws:
                     faults.add((None, entry.key), flaw)
         metadata = self._head(faults)
-        around = Surroundings(Evaluators(rules), self.hashing, version_in(metadata))
+        around = Surroundings(Evaluators(rules, self.texts), self.hashing, version_in(metadata))
         for entry in flags:
             self._flag(entry, around)
         self._accept(metadata)
         notes = Faults()
-        unknown_fields(self.head, _HEAD, None, notes)
+        note_unknown(self.head, _HEAD, None, notes)
         self.problems += notes.problems(None, refused=False)
         return Parsed(self._definitions(around.version), tuple(self.problems))
 
@@ -156,7 +156,8 @@ class Reading:
     def _flag(self, entry: Entry, around: Surroundings) -> None:
         kept: Kept | None = entry.known
         if kept is not None:
-            if kept.used == self._used(around, frozenset(name for name, *_ in kept.used[2:])):
+            names = (name for name, _ in kept.used[2:])
+            if kept.used == _made_with(around, tuple((name, around.evaluators.marked(name)) for name in names)):
                 self._take(kept)
                 return
             ((key, value),) = json.loads("{" + kept.flag.text + "}").items()
@@ -168,15 +169,11 @@ class Reading:
         flag = read_flag(entry.key, entry.value, entry.text, at, faults, around)
         off = isinstance(entry.value, dict) and entry.value.get("state") == "DISABLED"
         if not faults.found and wrong_key is None:
-            uses = around.evaluators.measure(entry.value.get("targeting")).uses
-            self._take(Kept(flag, self._used(around, uses), off))
+            used = around.evaluators.used(entry.value.get("targeting"))
+            self._take(Kept(flag, _made_with(around, used), off))
             return
         problems = faults.problems(entry.key)
         self._refuse(entry.key, problems if wrong_key is None else [wrong_key, *problems], off and wrong_key is None)
-
-    def _used(self, around: Surroundings, names: frozenset[str]) -> tuple[Any, ...]:
-        """What a flag that refers to ``names`` is made with."""
-        return (around.hashing.version, around.version, *around.evaluators.texts(names, self.texts))
 
     def _take(self, kept: Kept) -> None:
         flag = kept.flag
@@ -219,3 +216,8 @@ class Reading:
                 f'{gone} of {len(known)} flags are gone: refused; if that is meant, add "replaces": true to metadata'
             )
             raise DefinitionsError((Problem("$.flags", message),), off)
+
+
+def _made_with(around: Surroundings, evaluators: tuple[tuple[str, str | None], ...]) -> tuple[Any, ...]:
+    """All that a flag is made of beside its text."""
+    return (around.hashing.version, around.version, *evaluators)

@@ -98,8 +98,7 @@ class _Writer:
         elif is_constant(node):
             self._return(self.decision(node, at, placed=placed), indent)
         else:
-            x = self.write.name()
-            self.lines.append(f"{indent}return {self._settle()}({x} := {self.write.value(node)})")
+            self.lines.append(f"{indent}return {self._settle()}({self.write.value(node)})")
 
     def _if(self, arguments: list[Any], at: str, indent: str) -> None:
         if self._if_placed(arguments, at, indent):
@@ -133,8 +132,7 @@ class _Writer:
             self._share(shares, at, indent)
             return
         key, entries = split_key(arguments)
-        literal = all(isinstance(entry, list) and 0 < len(entry) <= 2 for entry in entries)
-        if not literal or not all(is_constant(entry[0]) for entry in entries):
+        if not all(map(_names_variant, entries)):
             self.lines.append(f"{indent}return {self._settle()}({write.value({FRACTIONAL: arguments})})")
             return
         # The variants are known, and how much each weighs will be: a ramp, as a rule.
@@ -190,6 +188,12 @@ class _Writer:
             made = {name: self._serve(name, None, placed=False) for name in self.flag.variants}
             self.settle = self.write.constant(_settling(made, self._default(Reason.DEFAULT), self.general))
         return self.settle
+
+
+def _names_variant(entry: Any) -> bool:
+    """Whether an entry of a ``fractional`` has a form that is sound, and a variant that is known."""
+    sound = isinstance(entry, list) and 0 < len(entry) <= 2
+    return sound and not isinstance(entry[0], (list, dict))
 
 
 def _settling(made: Mapping[str, Decision], default: Decision, general: Decision) -> Callable[[Any], Decision]:

@@ -26,11 +26,12 @@ _AS_PYTHON: Final = flagd_comparisons.COMPARED | {
     *("!", "!!", "all", "cat", "ends_with", "filter", "in", "map", "merge", "missing", "missing_some", "none"),
     *("sem_ver", "some", "starts_with", "substr"),
 }
+_FLAG_KEY: Final = ({"var": "$flagd.flagKey"}, {"var": ["$flagd.flagKey"]})
 _AT_ROOT: Final = "get, key, c, steps"
 _IN_ITEM: Final = "data, steps"
 #: Operations that are a function of two values, and of a list of them.
 _BINARY: Final = {"%": "modulo", "/": "divide"}
-_LISTED: Final = {"+": "add", "*": "multiply", "cat": "cat", "merge": "merge", "min": "least", "max": "greatest"}
+_LISTED: Final = {"+": "add", "*": "multiply", "merge": "merge", "min": "least", "max": "greatest"}
 
 
 class Expressions(Writing):
@@ -131,6 +132,17 @@ class Expressions(Writing):
         given = [self.value(argument) for argument in arguments[:3]]
         given += [self.constant(0)] * (2 - len(given))
         return f"{'substr' if len(given) == 3 else 'rest'}({', '.join(given)})" if arguments else self.constant("")
+
+    def _cat(self, arguments: list[Any]) -> str:
+        known = [isinstance(each, str) or each in _FLAG_KEY for each in arguments]
+        if self.in_item or sorted(known) != [False, True]:  # within an iteration its length must be looked at
+            return f"cat({self.listed(arguments)})"
+        # A seed and a unit, as a rule: the key of a fractional.
+        one, other = map(self.value, arguments)
+        x = self.name()
+        both = f"{x} + {other}" if known[1] else f"{one} + {x}"
+        parts = f"{x}, {other}" if known[1] else f"{one}, {x}"
+        return f"({both} if type({x} := {one if known[1] else other}) is str else cat([{parts}]))"
 
     def _log(self, arguments: list[Any]) -> str:
         return self.value(arguments[0]) if arguments else "None"
@@ -241,6 +253,7 @@ _WRITERS: Final[dict[str, _Writer]] = {
     "all": lambda writer, arguments: writer._iteration("every", arguments),
     "and": Expressions._and,
     "filter": lambda writer, arguments: writer._iteration("kept", arguments),
+    "cat": Expressions._cat,
     "ends_with": lambda writer, arguments: writer._affix("ends_with", arguments),
     FRACTIONAL: flagd_shares.fractional,
     "if": Expressions._if,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from flagkit.core.model import FlagDefinition
@@ -33,6 +34,7 @@ _MAX_VARIANTS: Final = 1000
 _MAX_VALUE_DEPTH: Final = 28
 _MAX_SIZE: Final = 20_000  # lists and objects in a rule with everything put in
 _MAX_TEXT: Final = 128
+_MAX_NOTED: Final = 100  # fields, of one object
 _OFF: Final = "off"
 
 
@@ -53,7 +55,7 @@ def read_flag(key: str, value: object, text: str, at: At, faults: Faults, around
     targeting = _targeting(raw.get("targeting"), (at, "targeting"), faults, around.evaluators)
     off, on = _off(variants, default)
     notes = Faults()
-    unknown_fields(raw, _FLAG, at, notes)
+    note_unknown(raw, _FLAG, at, notes)
     for where, named in () if faults.found else named_variants(targeting, (at, "targeting")):
         if named is not None and variant_named(named) not in variants:
             notes.add(where, f"{said(named)} is none of the variants: an error, GENERAL, for whom it comes to that")
@@ -81,6 +83,11 @@ def disabled(key: str, instead: FlagDefinition | None, hashing: Hashing) -> Flag
     off = instead.off if instead else _OFF
     flag = Flag(key, True, variants, None, frozenset(), None, hashing)
     return FlagDefinition(key, variants, off, off, version=_digest([key, "DISABLED"]), logic=logic_of(flag))
+
+
+def note_unknown(value: Mapping[str, Any], known: frozenset[str], at: At, notes: Faults) -> None:
+    """Note the first fields of ``value`` that are not ``known``."""
+    unknown_fields(dict(islice(((key, None) for key in value if key not in known), _MAX_NOTED)), known, at, notes)
 
 
 def version_in(metadata: Mapping[str, Any]) -> str | None:
@@ -152,7 +159,7 @@ def _metadata(value: object, at: At, notes: Faults) -> Mapping[str, Any]:
     if value is None:
         return {}
     metadata = read_object(value, at, notes)
-    for name, each in metadata.items():
+    for name, each in islice(metadata.items(), _MAX_NOTED):
         if not isinstance(each, (str, int, float)):
             notes.expected((at, name), each, "a string, a number, true or false")
     return metadata

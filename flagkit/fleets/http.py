@@ -96,6 +96,6 @@ def _words(body: bytes) -> list[Word] | None:
         for each in said:
             trial = Trial(str(each["environment"]), str(each["flag"]), int(each["revision"]), str(each["candidate"]))
             words.append(Word(trial, str(each["word"])[:_MAX_WORD]))
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     return words

@@ -6,9 +6,10 @@ and the command line call it. ``leash`` is the only module of flagkit that impor
 ``leash`` before the first ``Wire`` is made, because that import costs more than the rest of flagkit together.
 """
 
+from flagkit.http.headers import secret_headers
 from flagkit.http.reply import NoReply, Reply
 from flagkit.http.secret import Secret
 from flagkit.http.server_sent import ServerSent
 from flagkit.http.wire import Wire
 
-__all__ = ["NoReply", "Reply", "Secret", "ServerSent", "Wire"]
+__all__ = ["NoReply", "Reply", "Secret", "ServerSent", "Wire", "secret_headers"]

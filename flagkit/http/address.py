@@ -41,7 +41,7 @@ def endpoint(url: object, path: str, *, field: str = "url", allow_insecure_http:
         raise wrong("a URL such as https://flags.example.com")
     if "@" in parts.netloc or "?" in url or "#" in url:
         raise wrong("a URL without user name, query and fragment, which end up in logs; the key goes into key=")
-    if parts.scheme == "http" and not (allow_insecure_http or is_loopback(parts.hostname)):
+    if _in_the_clear(parts.scheme, parts.hostname, allow_insecure_http):
         raise wrong(
             "https://, or http:// on loopback; allow_insecure_http=True sends definitions and keys in the clear"
         )
@@ -68,10 +68,14 @@ def hidden_endpoint(url: object, field: str, *, allow_insecure_http: bool) -> tu
         raise wrong(form) from None
     if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc or any(each in url for each in " \\#"):
         raise wrong(form)
-    if parts.scheme == "http" and not (allow_insecure_http or is_loopback(parts.hostname)):
+    if _in_the_clear(parts.scheme, parts.hostname, allow_insecure_http):
         raise wrong("https://, or http:// on loopback; allow_insecure_http=True sends it all in the clear")
     target = Secret((parts.path or "/") + ("?" + parts.query if parts.query else ""), field)
     return f"{parts.scheme}://{parts.netloc}/-", target
+
+
+def _in_the_clear(scheme: str, host: str, allowed: bool) -> bool:
+    return scheme == "http" and not (allowed or is_loopback(host))
 
 
 def queried(url: str, query: Secret) -> Secret:

@@ -35,6 +35,7 @@ from flagkit.http.reply import NoReply, Reply, heading, read_body
 from flagkit.http.secret import Secret
 
 _TLS_RECORD: Final = 16 * 1024
+_UNCONNECTED: Final = "flagkit: no connection"
 _FAILURES: Final = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 #: Every connected socket, with the process that opened it.
@@ -102,12 +103,12 @@ class Leash(HTTPAdapter):
             finally:
                 answer.close()  # with bytes still unread this closes the connection, whatever they are
         except _FAILURES as error:
-            reason = _reason(error)
+            reason, written = _reason(error), not _is_unconnected(error)
         except Exception as error:  # nobody expects it; it goes on, without the key in its traceback
             _conceal(error)
             raise
         # Outside the handler, so that the library's exception, which holds the headers and the key, is not its context.
-        raise NoReply(reason, url)
+        raise NoReply(reason, url, written=written)
 
     def open(self, url: str, headers: Mapping[str, str], *, ends_s: float) -> tuple[Reply, Flow | None]:
         """The answer to a GET and, when the status is 200, its body, which may have no end. Raises: NoReply."""
@@ -220,7 +221,11 @@ class _Leashed(HTTPConnection):
         self._ends_s = None if left_s is None else time.monotonic() + left_s
 
     def connect(self) -> None:
-        super().connect()
+        try:
+            super().connect()
+        except OSError as error:
+            error.add_note(_UNCONNECTED)
+            raise
         _OPEN[self.sock] = os.getpid()
 
     def _new_conn(self) -> socket.socket:
@@ -341,6 +346,15 @@ _REASONS: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
     ((http.client.HTTPException,), "bad_response"),
 )
 _NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH})
+
+
+def _is_unconnected(error: BaseException | None) -> bool:
+    """Whether it failed before there was a connection on which anything could be written."""
+    while error is not None:
+        if isinstance(error, urllib3.exceptions.NewConnectionError) or _UNCONNECTED in getattr(error, "__notes__", ()):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _reason(error: BaseException) -> str:

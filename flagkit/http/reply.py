@@ -41,11 +41,13 @@ class NoReply(Exception):
 
     reason: a word for counting (``refused``, ``deadline``, ``tls`` ...).
     lasting: trying again soon is pointless (a certificate does not heal by itself).
+    written: the request, or some of it, may have reached the other side.
     The message is flagkit's own; texts of the HTTP library, which repeat URLs and headers, stay out of it.
     """
 
-    def __init__(self, reason: str, url: str) -> None:
+    def __init__(self, reason: str, url: str, *, written: bool = True) -> None:
         self.reason = reason
+        self.written = written
         self.lasting = reason == "tls"
         super().__init__(f"{url}: {_SENTENCES[reason]}")
 

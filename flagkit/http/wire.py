@@ -33,6 +33,8 @@ class Wire:
         url: https URL (http on loopback) without user name, query and fragment.
         path: what is asked for when ``url`` has no path.
         key: sent as ``Authorization: Bearer``, to this scheme, host and port only.
+        scheme: what stands before the key instead of ``Bearer``, with its space.
+        headers: gives what is sent with every request, to this scheme, host and port only; asked at each.
         query: what is asked for behind the address and a question mark; neither a log nor an error of flagkit's or
             urllib3's shows it, and no redirect is then followed.
         field: what the caller calls ``url``.
@@ -43,7 +45,10 @@ class Wire:
     Raises: ConfigError naming the field.
     """
 
-    __slots__ = ("_ca_text", "_key", "_leash", "_listening", "_now_s", "_query", "_target", "_used_s", "url")
+    __slots__ = (
+        *("_ca_text", "_extra", "_key", "_leash", "_listening", "_now_s", "_query", "_scheme", "_target", "_used_s"),
+        "url",
+    )
 
     def __init__(
         self,
@@ -51,6 +56,8 @@ class Wire:
         path: str,
         *,
         key: str | Secret | None = None,
+        scheme: str = "Bearer ",
+        headers: Callable[[], Mapping[str, str | Secret]] | None = None,
         query: str | None = None,
         field: str = "url",
         ca_file: str | None = None,
@@ -59,6 +66,8 @@ class Wire:
     ) -> None:
         self.url = endpoint(url, path, field=field, allow_insecure_http=allow_insecure_http)
         self._key = key if key is None or isinstance(key, Secret) else Secret(key)
+        self._scheme = scheme
+        self._extra = headers
         self._ca_text = None if ca_file is None else _read_ca(ca_file)
         self._now_s = _awake_s if now_s is None else now_s
         self._query = None if query is None else Secret(query, "query")
@@ -83,9 +92,9 @@ class Wire:
 
     @property
     def identity(self) -> str:
-        """What tells this address and key from others: the URL, with a digest of the key."""
-        secret = self._target or self._query or self._key
-        return self.url if secret is None else f"{self.url}#{secret.digest}"
+        """What tells this address and key from others: the URL, with digests of what of them is not shown."""
+        secrets = (secret for secret in (self._target, self._query, self._key) if secret is not None)
+        return self.url + "".join(f"#{secret.digest}" for secret in secrets)
 
     def get(self, *, etag: str | None = None, deadline_s: float, max_bytes: int) -> Reply:
         """The answer to a GET, conditional when ``etag`` is given; same-origin redirects are followed, at most 3.
@@ -185,8 +194,10 @@ class Wire:
 
     def _headers(self, leash: Leash, headers: Mapping[str, str]) -> dict[str, str]:
         sent = {"User-Agent": leash.user_agent, **headers}
+        if self._extra is not None:
+            sent |= {name: each.header() if isinstance(each, Secret) else each for name, each in self._extra().items()}
         if self._key is not None:
-            sent["Authorization"] = self._key.bearer()
+            sent["Authorization"] = self._key.header(self._scheme)
         return sent
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
+from operator import itemgetter
 from typing import Final, TypeAlias
 
 from flagkit.core.bucketing import digest
@@ -54,8 +55,11 @@ _COLD_SPAN: Final = 2
 _COLD_SLACK: Final = 8
 _NEVER: Final = -1
 _FAILED, _SLOW, _SLOWEST = 1 << ERRORS, 1 << P90, 1 << P99
-#: Kind of event -> places of the control in a block's ``had`` of calls whose unit had had it.
-_HAVING: Final = tuple(tuple(2 * had for had in range(8) if had >> kind & 1) for kind in (ERRORS, P90, P99))
+#: By kind of event and arm: takes out of a block's ``had`` the counts of calls whose unit had had it.
+_HAVING: Final = tuple(
+    tuple(itemgetter(*(2 * had + arm for had in range(8) if had >> kind & 1)) for arm in (CONTROL, CANDIDATE))
+    for kind in (ERRORS, P90, P99)
+)
 
 
 class Block:
@@ -78,7 +82,6 @@ class Block:
         "goal",
         "had",
         "risk",
-        "slow",
         "total",
         "unknown",
         "window",
@@ -92,7 +95,6 @@ class Block:
         self.first = first
         self.had = [0] * 16
         self.bounds = bounds
-        self.slow = bounds[:2]
         self.clock = clock
         self.window = clock.window
         self.risk = risk
@@ -213,13 +215,13 @@ class Comparison:
         if arm and self._floor is not None:
             self._floor.add(failed)
         if long_block is not None:
-            if failed or seconds > long_block.slow[arm]:
+            if failed or seconds > long_block.bounds[arm]:
                 self._note(long_block, arm, cell, long_had, failed, seconds)
             long_block.ended = ended = long_block.ended + 1
             if ended == long_block.goal:
                 self._judge(long_block)
         if block is not None:
-            if failed or seconds > block.slow[arm]:
+            if failed or seconds > block.bounds[arm]:
                 self._note(block, arm, cell, had, failed, seconds)
             block.ended = ended = block.ended + 1
             if ended == block.goal:
@@ -256,6 +258,14 @@ class Comparison:
         self._blocks.clear()
         for clock in self.clocks:
             clock.forget_risks(bytes(clock.table))
+
+    def cell(self, handle: Handle) -> int:
+        """The cell of a call's unit."""
+        return handle[1]
+
+    def counts(self, handle: Handle) -> bool:
+        """Whether a call counts, on the short clock: it is one of the first of its unit, which had no event."""
+        return handle[4] is not None and not handle[5] & 1 << ERRORS
 
     def evidence(self) -> Evidence:
         """What was counted so far."""
@@ -316,7 +326,10 @@ class Comparison:
         if failed:
             if not had & _FAILED:
                 table[cell] = seen = seen | _FAILED << HAD
-                self._hit(block, ERRORS, arm)
+                events = block.events
+                if events is None:
+                    events = block.events = [0] * 6
+                events[arm] += 1
                 block.risk.gone[arm] += 1
             if seconds != inf:  # how long it would have taken is not known
                 unknown = block.unknown = block.unknown or [0] * 6
@@ -324,22 +337,19 @@ class Comparison:
                     if not had >> kind & 1:
                         unknown[2 * kind + arm] += 1
                 return
-        if seconds > block.slow[arm]:
+        if seconds > block.bounds[arm]:
             if clock is self._short:
                 self._slow[arm] += 1
+            events = block.events
+            if events is None:
+                events = block.events = [0] * 6
             if not had & _SLOW:
                 seen |= _SLOW << HAD
-                self._hit(block, P90, arm)
+                events[2 + arm] += 1
             if not had & _SLOWEST and seconds > block.bounds[2 + arm]:
                 seen |= _SLOWEST << HAD
-                self._hit(block, P99, arm)
+                events[4 + arm] += 1
             table[cell] = seen
-
-    def _hit(self, block: Block, kind: int, arm: int) -> None:
-        events = block.events
-        if events is None:
-            events = block.events = [0] * 6
-        events[2 * kind + arm] += 1
 
     def _coldness(self, arm: int) -> int:
         """How cold the call that begins is, as a place in the lists of blocks."""
@@ -387,10 +397,9 @@ class Comparison:
             at = 2 * kind
             failed, failed_candidates = events[at], events[at + 1]
             if failed or failed_candidates:
-                controls, candidates = calls
-                for before in _HAVING[kind]:
-                    controls -= had[before]
-                    candidates -= had[before + 1]
+                of_control, of_candidate = _HAVING[kind]
+                controls = calls[0] - sum(of_control(had))
+                candidates = calls[1] - sum(of_candidate(had))
                 if unknown is not None:
                     controls -= unknown[at]
                     candidates -= unknown[at + 1]

@@ -6,7 +6,6 @@ measured, not that of its reader; it is exposed with the first item. Called by `
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
 from functools import wraps
 from time import perf_counter
@@ -20,6 +19,8 @@ Asker: TypeAlias = "Callable[[tuple[Any, ...], dict[str, Any]], object]"
 
 def gated(function: Callable[..., Any], flag: str, chooser: Chooser, asker: Asker, options: GateOptions) -> Any:
     """The driver around ``function``, the candidate."""
+    import inspect  # a tenth of the library's import, and only those who decorate need it
+
     if inspect.isasyncgenfunction(function):
         driver = _asynchronous_generator
     elif inspect.isgeneratorfunction(function):
@@ -74,7 +75,7 @@ def _coroutine(function: Callable[..., Any], flag: str, chooser: Chooser, asker:
 
 async def _awaited(run: Any, args: Any, kwargs: Any) -> Any:
     result = run(*args, **kwargs)
-    return await result if inspect.isawaitable(result) else result  # a control may be a plain function
+    return await result if hasattr(result, "__await__") else result  # a control may be a plain function
 
 
 def _falls_back(options: GateOptions, run: Any, error: BaseException) -> bool:

@@ -7,7 +7,6 @@ except that an exception passing through gets a note.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
@@ -125,7 +124,9 @@ class Gate:
 
 def _argument(function: Callable[..., Any], name: str) -> Asker:
     """What finds the argument ``name`` of a call. Raises: ConfigError."""
-    parameters = inspect.signature(function).parameters
+    from inspect import signature  # as in ``drivers``
+
+    parameters = signature(function).parameters
     found = parameters.get(name)
     if found is None or found.kind in (found.VAR_POSITIONAL, found.VAR_KEYWORD):
         raise ConfigError("unit_from", name, f"the name of a parameter: {', '.join(parameters) or 'there is none'}")

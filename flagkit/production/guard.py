@@ -15,11 +15,20 @@ from flagkit.core.policy import GuardPolicy
 from flagkit.production.branch import Serial
 from flagkit.production.call import EXPIRED, NEW, PASSED, UNDER_WAY, Call, Sample
 from flagkit.production.comparison import CANDIDATE, CONTROL
+from flagkit.production.integrity import Integrity
 from flagkit.production.marks import Mark
 from flagkit.production.trial import Finding, Trial
 
 _HUNG: Final = "Hung"
 _LOOK_S: Final = 0.5
+_MISMATCH: Final = (
+    "units do not come in the shares of the rollout, so that something else decides who is compared: "
+    "nothing is rolled back by comparing any more"
+)
+_INTERFERENCE: Final = (
+    "both arms fail more often since the last step of the ramp, as if the candidate hurt what they share: "
+    "go back a step"
+)
 #: Beginnings and ends of calls that may wait to be counted. A failure waits for nothing, nor does a call that tries
 #: whether all is well again.
 _CROWD: Final = 64
@@ -51,6 +60,7 @@ class Guard:
         self._looked_s: float | None = None
         self._under_way: dict[Call, None] = {}
         self._packed: dict[str, bytes] = {}
+        self.integrity: Integrity | None = None
         self._start()
 
     @property
@@ -65,7 +75,7 @@ class Guard:
         self._packed = {}
         self._start()
 
-    def follow(self, definition: FlagDefinition, policy: GuardPolicy) -> None:
+    def follow(self, definition: FlagDefinition, policy: GuardPolicy, now_s: float) -> None:
         """The flag has been edited: whoever is compared from now on is compared under the new rules and shares.
 
         A higher revision starts everything anew; anything else keeps what was found out.
@@ -75,13 +85,19 @@ class Guard:
         if anew:
             self.serial.append(self._start)
         else:
-            self.serial.append(self._settle)
+            self.serial.append(lambda: self._settle(now_s))
         self.serial.drain()
 
     def expire(self, now_s: float) -> None:
         """End the calls that have hung for longer than anyone waits. One of the guards' thread's pieces of work."""
         self.serial.append(lambda: self._expire(now_s))
         self.serial.drain()
+
+    def rest(self, resting: bool) -> None:
+        """Its candidate is not served from here on, or is again."""
+        integrity = self.integrity
+        if integrity is not None:
+            integrity.rest(resting)
 
     def died(self, marks: list[Mark], now_s: float) -> None:
         """A process has died with these calls of the flag under way."""
@@ -153,7 +169,11 @@ class Guard:
                 arm, trials = CONTROL if branch.candidate is None else CANDIDATE, branch.trials
                 if len(trials) == 1:
                     (trial,) = trials
-                    piece.handle = trial, trial.start(rule, arm, key)
+                    handle = trial.start(rule, arm, key)
+                    piece.handle = trial, handle
+                    integrity = self.integrity
+                    if integrity is not None and integrity.begun(rule, arm, trial.counting.cell(handle)):
+                        self._doubt(trial, "mismatch", _MISMATCH)
                 else:
                     piece.handle = [(trial, trial.start(rule, arm, key)) for trial in trials]
 
@@ -166,14 +186,21 @@ class Guard:
         self.trials_of(None)[:] = self.trials.values()
         for name, trial in self.trials.items():
             self.trials_of(name)[:] = [trial]
+        # With several candidates a unit that is in neither of two arms is not missing from them.
+        self.integrity = Integrity(flag, candidates[0], self.control) if len(candidates) == 1 else None
+        self.rest(bool(flag.tripped))
 
     def _pack(self, trial: Trial) -> None:
         # Should another thread be doing this just now, it is there the next time.
         self._packed[trial.candidate] = self._packed.get(trial.candidate) or trial.collect()
 
-    def _settle(self) -> None:
+    def _settle(self, now_s: float) -> None:
         for trial in self.trials.values():
             trial.settle(self.policy)
+            if self.integrity is not None:
+                self.integrity.step(self.definition, trial.candidate, self.control, now_s)
+                if self.definition.tripped:
+                    self.rest(True)
 
     def _end(self, call: Call, failed: bool, seconds: float, now_s: float) -> None:
         branch = call.branch
@@ -191,10 +218,22 @@ class Guard:
         # By the trials it began with: those of an earlier revision may have been replaced meanwhile.
         handle = call.handle
         if type(handle) is tuple:
-            handle[0].finish(handle[1], failed, seconds)
+            trial, own = handle
+            trial.finish(own, failed, seconds)
+            integrity = self.integrity
+            if (
+                integrity is not None
+                and trial.counting.counts(own)
+                and integrity.ended(failed, call.began_s + call.seconds)
+            ):
+                self._doubt(trial, "interference", _INTERFERENCE)
         elif handle is not None:
             for trial, each in handle:
                 trial.finish(each, failed, seconds)
+
+    def _doubt(self, trial: Trial, kind: str, why: str) -> None:
+        trial.doubt(kind, why)
+        self._tell(trial)
 
     def _drop(self, call: Call) -> None:
         """A call has ended without a result: it failed in nothing, and took no time that is known."""

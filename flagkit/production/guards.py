@@ -22,7 +22,8 @@ from flagkit.production.call import Guarded, Marking
 from flagkit.production.guard import Guard, place
 from flagkit.production.host import Notice
 from flagkit.production.metrics import Meter, VariantMetrics
-from flagkit.production.trial import Finding, GuardStatus, Trial
+from flagkit.production.standing import GuardStatus
+from flagkit.production.trial import Finding, Trial
 from flagkit.production.trips import TripBook, control_of
 
 #: Pairs of flag and variant that are metered; a gate on a further one is not.
@@ -37,6 +38,21 @@ class Told(NamedTuple):
     notice: Notice
     evidence: Mapping[str, Any]
     rolled_back: bool
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """For a collector: the properties of a metric event."""
+        notice = self.notice
+        return {
+            "feature_flag.key": notice.flag,
+            "candidate": notice.candidate,
+            "control": notice.control,
+            "revision": notice.revision,
+            "kind": notice.kind,
+            "why": notice.why,
+            "rolled_back": self.rolled_back,
+            **self.evidence,
+        }
 
 
 class Guards:
@@ -98,7 +114,7 @@ class Guards:
         """For a decision that a trip has changed: what it was, if this call is to try whether all is well again."""
         tried = decision._instead_of
         guard = self.guards.get(decision.flag)
-        trial = guard.trials.get(tried.variant or "") if guard is not None and tried is not None else None
+        trial = guard.trials.get(tried._arm or "") if guard is not None and tried is not None else None
         return tried if trial is not None and tried is not None and trial.may_probe() else decision
 
     def late(self, event: str, context: Context, peek: Callable[[str, Context], Decision]) -> None:
@@ -171,7 +187,7 @@ class Guards:
             tries=finding.tries,
             owner=self._owner(),
         )
-        rolled_back = guard.policy.action == ROLLBACK
+        rolled_back = guard.policy.action == ROLLBACK and not finding.alert
         if rolled_back:
             self.enter(notice)
         self._tell(Told(notice, finding.evidence, rolled_back))
@@ -189,13 +205,20 @@ class Guards:
         """Serve the control from here on; return whether that is news."""
         news = self.book.put(notice)
         if news:
+            self._rest(notice.flag, resting=True)
             self.retrip()
         return news
 
     def withdraw(self, notice: Notice) -> None:
         """A trip that others had put up is over."""
         self.book.drop(notice.flag, notice.candidate)
+        self._rest(notice.flag, resting=False)
         self.retrip()
+
+    def _rest(self, flag: str, *, resting: bool) -> None:
+        guard = self.guards.get(flag)
+        if guard is not None:
+            guard.rest(resting)
 
     # -- how it stands
 
@@ -220,7 +243,7 @@ class Guards:
     # -- within
 
     def _branch(self, decision: Decision) -> Branch:
-        flag, variant = decision.flag, decision.variant
+        flag, variant = decision.flag, decision._arm
         if variant is None or decision.reason is Reason.OVERRIDE:
             return UNCOUNTED
         with self._lock:
@@ -238,8 +261,8 @@ class Guards:
 
     def _guarded(self, decision: Decision, definition: FlagDefinition, policy: GuardPolicy, meter: Meter) -> Branch:
         guard = self._guard(definition, policy)
-        candidate = decision.variant if decision.variant in guard.trials else None
-        if candidate is None and decision.variant != guard.control:
+        candidate = decision._arm if decision._arm in guard.trials else None
+        if candidate is None and decision._arm != guard.control:
             return Counted(meter, self._counting, self._clock.monotonic_s)
         rule = decision.rule if decision.analysable else None
         by = next((each.by for each in definition.rules if each.name == rule), None)
@@ -260,8 +283,10 @@ class Guards:
         guard = self.guards.get(definition.key)
         if guard is None:
             guard = self.guards[definition.key] = Guard(definition, policy, self._make, self.found, self._failed)
+            tripped = [name for name in guard.trials if self.book.why(self._definitions, definition.key, name)]
+            guard.rest(bool(tripped))
         elif definition is not guard.definition or policy != guard.policy:
-            guard.follow(definition, policy)
+            guard.follow(definition, policy, self._clock.monotonic_s())
         return guard
 
     def _failed(self, _: Exception) -> None:

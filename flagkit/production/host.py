@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from flagkit.disk import Folder, Lock, Mapped
@@ -51,6 +50,8 @@ class Notice(NamedTuple):
     @property
     def name(self) -> str:
         """The name of its file: one a candidate."""
+        from hashlib import blake2b  # loads OpenSSL, which only those who share a host need
+
         place = json.dumps([self.environment, self.flag, self.candidate]).encode()
         return blake2b(place, digest_size=12).hexdigest() + _TRIP
 

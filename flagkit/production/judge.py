@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from flagkit.core.policy import GuardPolicy, expected_of
@@ -25,7 +24,7 @@ class Said(NamedTuple):
     """A word, read.
 
     windows, pace: for ``Tally.windows``. why: of a verdict; None without one. kind: ``errors`` or ``latency``.
-    evidence: plain numbers.
+    evidence: plain numbers. anew: what was known before could not be read, and the evidence is only what came since.
     """
 
     windows: tuple[int, int]
@@ -33,6 +32,7 @@ class Said(NamedTuple):
     why: str | None = None
     kind: str = ""
     evidence: Mapping[str, Any] = {}
+    anew: bool = False
 
 
 def policy_text(policy: GuardPolicy, candidates: int) -> str:
@@ -45,20 +45,31 @@ class Sitting:
     """One trial being judged, for as long as somebody keeps it.
 
     Args: policy, of the guard, as JSON. state, of who judged before; one that cannot be read is as good as none.
+
+    anew: that was the case.
     """
 
     def __init__(self, policy: str, state: bytes | None = None) -> None:
         self._pool = Pool(**_settings(policy))
-        self._pace: tuple[float, float] | None = None
+        self.anew = False
         if state:
-            with suppress(ValueError):
+            try:
                 self._pool.load(state)
+            except ValueError:
+                self.anew = True
 
-    def take(self, counts: Counts) -> None:
-        """Take in counts; those that cannot be read are left out. Raises: nothing."""
-        with suppress(ValueError):
-            reply = self._pool.take(counts.process, counts.sequence, counts.counted, counts.received_s)
-            self._pace = reply.pace
+    def take(self, counts: Counts) -> bool:
+        """Take in counts; those that cannot be read are left out; return whether they could. Raises: nothing.
+
+        A verdict is the end of it: nothing counts any more, and it stays what it was.
+        """
+        if self._pool.verdict is not None:
+            return True
+        try:
+            self._pool.take(counts.process, counts.sequence, counts.counted, counts.received_s)
+        except ValueError:
+            return False
+        return True
 
     def settle(self) -> None:
         """Rules or shares have changed."""
@@ -68,9 +79,10 @@ class Sitting:
     def said(self) -> Said:
         """What is to be known now."""
         evidence, verdict = self._pool.evidence(), self._pool.verdict
+        said = Said(evidence.windows, self._pool.pace, evidence=as_numbers(evidence), anew=self.anew)
         if verdict is None:
-            return Said(evidence.windows, self._pace, evidence=as_numbers(evidence))
-        return Said(evidence.windows, self._pace, words(verdict.kind, evidence), verdict.kind, as_numbers(evidence))
+            return said
+        return said._replace(why=words(verdict.kind, evidence), kind=verdict.kind)
 
     def state(self) -> bytes:
         """For who judges next."""
@@ -82,6 +94,8 @@ def word_of(said: Said) -> str:
     word: dict[str, Any] = {"windows": list(said.windows), "pace": said.pace, "evidence": said.evidence}
     if said.why is not None:
         word |= {"kind": said.kind, "why": said.why}
+    if said.anew:
+        word["anew"] = True
     return json.dumps(word, separators=(",", ":"))
 
 
@@ -104,10 +118,9 @@ def read_word(word: str) -> Said | None:
         if pace is not None:
             p90, p99 = (float(seconds) for seconds in pace)
             pace = (p90, p99) if 0 < p90 <= p99 else None
-        if why is None:
-            return Said((long, short), pace, evidence=evidence)
-        return Said((long, short), pace, str(why)[:_MAX_WHY], str(said["kind"]), evidence)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        known = Said((long, short), pace, evidence=evidence, anew=said.get("anew") is True)
+        return known if why is None else known._replace(why=str(why)[:_MAX_WHY], kind=str(said["kind"]))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
 
 

@@ -36,7 +36,7 @@ from flagkit.production.sequential import SloEProcess
 from flagkit.production.tally import ARM_AT, COLD_AT, EVENTS_AT, LATE, RULE_AT, Counted, unpack
 
 #: Rules compared, and processes remembered, at most.
-MAX_RULES: Final = 256
+MAX_RULES: Final = 64
 MAX_PROCESSES: Final = 2_048
 #: A process that was not heard of for so long may be forgotten when there are too many, seconds.
 _GONE_S: Final = 300.0
@@ -46,7 +46,7 @@ _COLD_S: Final = 5.0
 #: Numbers of flushes that are told apart behind a process's latest.
 _REMEMBERED: Final = 64
 _VERSION: Final = 1
-_MOST_DUMPED: Final = 1 << 20
+_MOST_DUMPED: Final = 1 << 23
 _FAILED, _SLOW = 1 << ERRORS, 1 << P90
 _UNKNOWN: Final = 1 << P90 | 1 << P99
 
@@ -68,7 +68,7 @@ class Reply(NamedTuple):
 class Pool:
     """See the module.
 
-    Args: as of ``Comparison``. verdict: the first; it stays.
+    Args: as of ``Comparison``. verdict: the first; it stays. pace: as of ``Reply``.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Pool:
         #: Calls that have passed, for the windows: where units were sampled, as many as would have been of the sample.
         self._passed = 0
         self._slow = [0, 0]
-        self._pace: tuple[float, float] | None = None
+        self.pace: tuple[float, float] | None = None
         self.verdict: Verdict | None = None
 
     def take(self, process: str, sequence: int, packed: bytes, now_s: float) -> Reply:
@@ -106,11 +106,13 @@ class Pool:
         """
         counted = unpack(packed)
         if self._is_new(process[:128], sequence, now_s):
+            if counted.anew:
+                self.settle()  # processes hear of a change one after another, and it is over with the last
             self._end_cold(now_s)
             self._count(counted, now_s)
             self._pass_windows()
         long, short = self._clocks
-        return Reply(self.verdict, (long.window, short.window), self._pace)
+        return Reply(self.verdict, (long.window, short.window), self.pace)
 
     def settle(self) -> None:
         """Rules or shares have changed: what is compared from here on does not meet what was before."""
@@ -170,8 +172,8 @@ class Pool:
     def _count(self, counted: Counted, now_s: float) -> None:
         rules = [self._admitted(rule) for rule in counted.rules]
         if counted.pace is not None:
-            p90, p99 = self._pace or counted.pace
-            self._pace = _between(p90, counted.pace[0]), _between(p99, counted.pace[1])
+            p90, p99 = self.pace or counted.pace
+            self.pace = _between(p90, counted.pace[0]), _between(p99, counted.pace[1])
         for totals in counted.totals:
             self._sums = [have + more for have, more in zip(self._sums, totals, strict=True)]
             self._passed += (totals[0] + totals[1]) >> counted.halvings
@@ -292,7 +294,7 @@ class Pool:
             "sums": self._sums,
             "slow": self._slow,
             "passed": self._passed,
-            "pace": self._pace,
+            "pace": self.pace,
             "floor": None if self._floor is None else self._floor.state(),
             "verdict": self.verdict,
         }
@@ -337,7 +339,7 @@ class Pool:
             raise ValueError("not a dump of a pool of this size")
         self._clocks, self._open, self._rules, self._processes = tuple(clocks), waiting, rules, processes
         self._sums, self._slow, self._passed = sums, slow, passed
-        self._pace, self.verdict = pace, verdict
+        self.pace, self.verdict = pace, verdict
         self._floor = floor or self._floor
 
 

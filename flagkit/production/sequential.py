@@ -231,7 +231,7 @@ class Pace:
         first.append(seconds)
         if len(first) == 64:
             first.sort()
-            self.p90, self.p99 = max(first[57], _LEAST_S), max(first[62], _LEAST_S)
+            self.p90, self.p99 = max(first[57], _LEAST_S), max(first[63], _LEAST_S)
             self._first = []
 
     @property

@@ -48,16 +48,19 @@ _TOTALS: Final = struct.Struct("<4I")
 _MOST_CALLS: Final = 10_000_000
 _LEAST_S, _MOST_S = 1e-9, 1e6
 _MOST_HALVINGS: Final = 16
+_ANEW: Final = 0x80
 
 
 class Counted(NamedTuple):
     """A flush.
 
-    halvings: how often the sample of units was halved. pace: p90 and p99 of the control in that process, seconds; None
-    while it does not know. totals: by rule, calls of control and candidate, counted or not,
-    then failures. calls: see ``ARM_AT``.
+    anew: rules or shares had changed when these calls began, since those that the process handed on before. halvings:
+    how often the sample of units was halved. pace: p90 and p99 of the control in that process, seconds; None while it
+    does not know. totals: by rule, calls of control and candidate, counted or not, then failures. calls: see
+    ``ARM_AT``.
     """
 
+    anew: bool
     halvings: int
     pace: tuple[float, float] | None
     rules: tuple[str, ...]
@@ -104,6 +107,7 @@ class Tally:
         self._ordinals: Ordinals | None = Ordinals() if cold else None
         self._pace = Pace()
         self._rules: dict[str, int] = {}
+        self._handed_on = self._rules  # under which rules those calls began that were handed on last
         self._totals: dict[str, list[int]] = {}
         self._batches: list[Batch] = []
         self._batch: Batch | None = None
@@ -175,7 +179,7 @@ class Tally:
             self._put(batch, cell | arm << ARM_AT | _FAILED << EVENTS_AT | LATE << COLD_AT | number << RULE_AT)
 
     def settle(self) -> None:
-        """Rules or shares have changed: what begins from here on is named anew, and waits for nothing before it."""
+        """Rules or shares have changed: what begins from here on is handed on apart, and the judge is told."""
         self._seal()
         self._rules = {}
 
@@ -186,7 +190,11 @@ class Tally:
         """
         self._seal()
         ready = [batch for batch in self._batches if batch.ended == batch.goal]
-        self._batches = [batch for batch in self._batches if batch.ended != batch.goal]
+        ready = [batch for batch in ready if batch.rules is ready[0].rules]
+        self._batches = [batch for batch in self._batches if batch not in ready]
+        anew = bool(ready) and ready[0].rules is not self._handed_on
+        if ready:
+            self._handed_on = ready[0].rules
         totals, self._totals = self._totals, {}
         calls: list[int] = []
         numbers: dict[str, int] = {}
@@ -209,7 +217,7 @@ class Tally:
             return b""
         sums = tuple(_four(totals.get(name, _NOTHING)) for name in numbers)
         pace = self._pace.quantiles
-        return pack(Counted(halvings, pace, tuple(numbers), sums, tuple(calls)))
+        return pack(Counted(anew, halvings, pace, tuple(numbers), sums, tuple(calls)))
 
     def windows(self, ids: tuple[int, int], pace: tuple[float, float] | None = None) -> None:
         """What the judge said of its windows: with a new one of the short clock, every unit may count again.
@@ -221,6 +229,14 @@ class Tally:
         if ids[1] != self._windows[1]:
             self._table = bytearray(CELLS)
         self._windows = ids
+
+    def cell(self, handle: Handle) -> int:
+        """The cell of a call's unit."""
+        return handle[3] & CELL
+
+    def counts(self, handle: Handle) -> bool:
+        """Whether a call counts: it is one of the first of its unit."""
+        return handle[2] is not None
 
     def evidence(self) -> Evidence:
         """What this process counted. Evidence and limits are the judge's: 0 of 1 here."""
@@ -280,9 +296,9 @@ class Tally:
 
 
 def pack(counted: Counted) -> bytes:
-    """The wire form: version, halvings, rules, pace (0 if unknown), rules with their totals, calls; little-endian."""
+    """The wire form: version, halvings (with ``_ANEW``), rules, pace (0 if unknown), rules with their totals, calls."""
     p90, p99 = counted.pace or (0.0, 0.0)
-    parts = [_HEADER.pack(_VERSION, counted.halvings, len(counted.rules), p90, p99)]
+    parts = [_HEADER.pack(_VERSION, counted.halvings | _ANEW * counted.anew, len(counted.rules), p90, p99)]
     for rule, totals in zip(counted.rules, counted.totals, strict=True):
         name = _name(rule)
         parts.append(struct.pack("<B", len(name)) + name + _TOTALS.pack(*(min(n, _MOST_CALLS) for n in totals)))
@@ -300,8 +316,9 @@ def unpack(packed: bytes) -> Counted:
 
 def _unpack(packed: bytes) -> Counted:
     if not packed:
-        return Counted(0, None, (), (), ())
+        return Counted(False, 0, None, (), (), ())
     version, halvings, count, p90, p99 = _HEADER.unpack_from(packed)
+    anew, halvings = bool(halvings & _ANEW), halvings & ~_ANEW
     if version != _VERSION or halvings > _MOST_HALVINGS or count > MAX_RULES:
         raise ValueError("not a flush of counted calls of this version")
     if not (p90 == p99 == 0 or _LEAST_S <= p90 <= p99 <= _MOST_S):
@@ -323,7 +340,7 @@ def _unpack(packed: bytes) -> Counted:
             raise ValueError("a call of no rule, or of no coldness")
     if any(number > _MOST_CALLS for each in totals for number in each):
         raise ValueError("more calls than there can be")
-    return Counted(halvings, (p90, p99) if p90 else None, tuple(rules), tuple(totals), calls)
+    return Counted(anew, halvings, (p90, p99) if p90 else None, tuple(rules), tuple(totals), calls)
 
 
 def _name(rule: str) -> bytes:

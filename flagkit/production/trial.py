@@ -16,6 +16,7 @@ from flagkit.production.comparison import Evidence, Verdict, as_numbers
 from flagkit.production.judge import words
 from flagkit.production.power import expected_calls
 from flagkit.production.sequential import SloEProcess, upper_limit
+from flagkit.production.standing import GuardStatus
 from flagkit.production.tally import Tally
 
 #: Under this share of control calls hardly anything can be learnt from comparing.
@@ -36,6 +37,8 @@ class Counting(Protocol):
     def late(self, rule: str, arm: int, key: bytes) -> None: ...
     def settle(self) -> None: ...
     def evidence(self) -> Evidence: ...
+    def cell(self, handle: Any) -> int: ...
+    def counts(self, handle: Any) -> bool: ...
 
     @property
     def verdict(self) -> Verdict | None: ...
@@ -46,9 +49,10 @@ class Counting(Protocol):
 class Finding(NamedTuple):
     """What a trial found out.
 
-    kind: ``errors``, ``latency``, ``slo`` or ``breaker``. why: for people. evidence: plain numbers.
+    kind: ``errors``, ``latency``, ``slo``, ``breaker``, ``mismatch`` or ``interference``. why: for people. evidence:
+    plain numbers.
     latched: it stays until a higher revision; else it is tried again after ``wait_s``, for the ``tries``-th time.
-    over: the candidate has turned out well after all, and is served again.
+    over: the candidate has turned out well after all, and is served again. alert: it is to be said, and no more.
     """
 
     kind: str
@@ -58,26 +62,7 @@ class Finding(NamedTuple):
     wait_s: float = 0.0
     tries: int = 0
     over: bool = False
-
-
-class GuardStatus(NamedTuple):
-    """How one candidate stands with its guard.
-
-    state: ``judging``; ``underpowered`` (so few calls, units or controls that a regression of x5 would take 100,000
-        calls of the candidate or more to be found); ``blind`` (hardly a call is the control's, and no error rate is
-        known that it may have); ``tripped``; ``open`` or ``half_open`` (the breaker).
-    calls, failures: of the control and of the candidate, that count. evidence: the larger of the two clocks' e-value,
-        relative to its limit: 1 trips. why: of a trip.
-    """
-
-    flag: str
-    candidate: str
-    revision: int
-    state: str
-    calls: tuple[int, int]
-    failures: tuple[int, int]
-    evidence: float
-    why: str | None = None
+    alert: bool = False
 
 
 class Trial:
@@ -175,6 +160,12 @@ class Trial:
         """Rules or shares have changed."""
         self._policy = policy
         self.counting.settle()
+
+    def doubt(self, kind: str, why: str) -> None:
+        """Something is wrong with what is compared: people are to know, and nothing is rolled back for it."""
+        if kind == "mismatch":
+            self._convicted = True
+        self.finding = Finding(kind, why, as_numbers(self.counting.evidence()), alert=True)
 
     def collect(self) -> bytes:
         """What was counted for the fleet's judge since the last time."""

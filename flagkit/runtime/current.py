@@ -167,11 +167,12 @@ class Current:
     def _outlasted(self, older: Definitions, by: int) -> bool:
         """Whether the source has had nothing but older ones for so long that it is no replica which lags behind."""
         now_s = self._clock.monotonic_s()
-        if self._older_s is None:
-            self._older_s = now_s
+        since_s = self._older_s  # another thread may forget it meanwhile
+        if since_s is None:
+            since_s = self._older_s = now_s
         message = f"number {older.number} is older by {by} than what is in use: set aside for 5 minutes"
         self._refusal = (Problem("$.number", message),)
-        return now_s - self._older_s >= _ABSORBED_S
+        return now_s - since_s >= _ABSORBED_S
 
     def _switch_off(self, flags: frozenset[str]) -> None:
         """Obey what a refused document turns off. Its flags come back with the next one that is accepted."""

@@ -6,7 +6,7 @@ for definitions and telling handlers of them are arranged here, and known nowher
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from flagkit.boundary import contained
 from flagkit.clock import Clock
@@ -55,14 +55,15 @@ class Feed:
         #: What cannot change needs no thread, and never grows old.
         self._fixed = isinstance(source, Static)
         self.handlers = Handlers(clock)
+        facts: Mapping[str, str] = getattr(self._source, "facts", {})
         self.current = Current(
-            parser(self._source.dialect),
+            parser(self._source.dialect, facts),
             self._publish,
             config,
             clock,
             observe=observe,
             fixed=self._fixed,
-            follow=follower(self._source.dialect),
+            follow=follower(self._source.dialect, facts),
             trips=trips,
         )
         self.poller = Poller(self._source, self.current, config, clock)

@@ -19,7 +19,7 @@ from flagkit.runtime.backoff import SYSTEM_RANDOM, Backoff
 from flagkit.runtime.keeping import Keeping
 from flagkit.runtime.link import Link, standing
 from flagkit.runtime.stats import LinkState, Standing
-from flagkit.sources.source import NotModified, Source
+from flagkit.sources.source import Bootstrapped, NotModified, Source
 
 _REFETCH_S: Final = 3600.0
 _CAP_S: Final = 60.0
@@ -99,9 +99,17 @@ class Poller:
         return self._keeping.disk
 
     def recall(self) -> None:
-        """Take the last good document of earlier runs into use, if the source kept one. For a constructor."""
+        """Take the last good document of earlier runs into use, or else what the source brings. For a constructor.
+
+        Raises: DefinitionsError when what the source brings is refused.
+        """
         if self._keeping.recall(self._current.recall, self._config.max_document_bytes):
             self._refetch_s = self._clock.monotonic_s() + _REFETCH_S
+            self.loaded = True
+            return
+        brought = self._source.bootstrap() if isinstance(self._source, Bootstrapped) else None
+        if brought is not None:
+            self._current.recall(brought, None, 0.0)
             self.loaded = True
 
     def after_fork(self) -> None:

@@ -61,6 +61,16 @@ class LinkState(NamedTuple):
     last_success_s: float | None
 
 
+class UsageState(NamedTuple):
+    """How it stands with the counts of calls: the link they go over, and the account of the calls counted.
+
+    account: as of events. Calls of which nobody can know whether they were taken are lost as ``unconfirmed``.
+    """
+
+    link: LinkState
+    account: Account
+
+
 class Status(NamedTuple):
     """A client at one instant.
 
@@ -81,6 +91,7 @@ class Status(NamedTuple):
     errors: kind -> answers the client gave although something went wrong inside it.
     worker_faults: rounds of a background thread that ended in an unexpected exception; each is logged.
     disk: how it stands with what is kept on disk; None without ``Config.state_dir``.
+    usage: the counts of calls; None unless the sink wants them.
     """
 
     ready: bool
@@ -100,6 +111,7 @@ class Status(NamedTuple):
     errors: Mapping[str, int]
     worker_faults: int
     disk: Standing | None
+    usage: UsageState | None = None
 
 
 def worst(*standings: Standing | None) -> Standing | None:

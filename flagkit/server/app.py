@@ -29,9 +29,9 @@ from flagkit.server.exchange import json_answer, names, service_of, wire_of
 from flagkit.server.intake import Refused, read_batch
 from flagkit.server.ofrep import routes as ofrep_routes
 from flagkit.server.operations import MAX_ORDER_BYTES, read_order
+from flagkit.server.reports import MAX_REPORTS_BYTES
 from flagkit.server.service import Service
 from flagkit.server.summary import Question, changes_of, summarise
-from flagkit.server.trials import MAX_GUARDS_BYTES
 
 #: A listener that takes nothing for this long is let go. What he has not taken is bounded by the socket's buffers.
 _UNREAD_S = 30.0
@@ -155,18 +155,21 @@ async def _guards(request: Request) -> Response:
     service = service_of(request)
     if not service.keys.may_write(request.headers.get("authorization")):
         _unauthorised("write")
-    wire = await wire_of(request, MAX_GUARDS_BYTES)
+    wire, received_s = await wire_of(request, MAX_REPORTS_BYTES), service.trials.now_s()
     encoding = request.headers.get("content-encoding", "").strip().lower()
     loop = asyncio.get_running_loop()
-    return json_answer(await loop.run_in_executor(service.judge, service.trials.exchange, wire, encoding))
+    return json_answer(await loop.run_in_executor(service.judge, service.trials.exchange, wire, encoding, received_s))
 
 
 async def _summary(request: Request) -> Response:
-    return await _asked(request, summarise)
+    summary = await _asked(request, summarise)
+    service, loop = service_of(request), asyncio.get_running_loop()
+    guards = await loop.run_in_executor(service.judge, service.trials.states, summary["flag"])
+    return json_answer({**summary, "guards": guards})
 
 
 async def _changes(request: Request) -> Response:
-    return await _asked(request, changes_of)
+    return json_answer(await _asked(request, changes_of))
 
 
 async def _change(request: Request) -> Response:
@@ -180,13 +183,13 @@ async def _change(request: Request) -> Response:
     return json_answer(await loop.run_in_executor(service.operator, service.operations.carry_out, asked))
 
 
-async def _asked(request: Request, answer: Callable[[Path, Question], dict[str, Any]]) -> Response:
+async def _asked(request: Request, answer: Callable[[Path, Question], dict[str, Any]]) -> dict[str, Any]:
     service = service_of(request)
     if not service.keys.may_read(request.headers.get("authorization")):
         _unauthorised("read")
     question = Question(request.query_params.get("flag"), _time_ms(request.query_params.get("since")))
     loop = asyncio.get_running_loop()
-    return json_answer(await loop.run_in_executor(service.reader, answer, service.store.path, question))
+    return await loop.run_in_executor(service.reader, answer, service.store.path, question)
 
 
 async def _health(request: Request) -> Response:

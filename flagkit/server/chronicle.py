@@ -186,8 +186,20 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tu
 
 
 def _explains(change: Change, now: str) -> bool:
-    """Whether the flag is as the change left it, or off by it: of a bad file only that is served."""
-    return edits.same(change.after, now) or _is_on(change.after) is _is_on(now) is False
+    """Whether the flag is as the change left it, or off by it: of a bad file only that is served.
+
+    What has tripped is served on top of it, whoever changed the flag.
+    """
+    left, is_now = _without_trips(change.after), _without_trips(now)
+    return edits.same(left, is_now) or _is_on(left) is _is_on(is_now) is False
+
+
+def _without_trips(text: str) -> str:
+    flag = json.loads(text)
+    guard = flag.get("guard") if isinstance(flag, dict) else None
+    if not isinstance(guard, dict) or "tripped" not in guard:
+        return text
+    return json.dumps({**flag, "guard": {name: value for name, value in guard.items() if name != "tripped"}})
 
 
 def _said(was: str | None, now: str | None) -> str:

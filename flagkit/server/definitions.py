@@ -12,7 +12,7 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -22,6 +22,7 @@ from flagkit.dialects import native
 from flagkit.dialects.native_envelope import enveloped, one_flag_a_line, without_envelope
 from flagkit.errors import DefinitionsError, Problem, shown
 from flagkit.server.store import Numbered
+from flagkit.server.trips import Trip, Trips
 
 _log = logging.getLogger("flagkit")
 
@@ -29,11 +30,15 @@ _LOOK_EVERY_S: Final = 0.05
 
 
 class Ledger(Protocol):
-    """Who numbers contents and remembers the last one accepted."""
+    """Who numbers contents and remembers the last one accepted, and what has tripped."""
 
     def accepted(self) -> Numbered | None: ...
 
     def accept(self, content: bytes, at_least: int = 1) -> Numbered: ...
+
+    def trips(self) -> Sequence[Trip]: ...
+
+    def keep_trip(self, trip: Trip) -> object: ...
 
 
 class Served(NamedTuple):
@@ -59,6 +64,7 @@ class DefinitionsFile:
         self._read: object = None  # what was seen when the file was last read
         self._data: bytes | None = None
         self._turn = threading.Lock()
+        self._trips = Trips((), ledger.keep_trip)
         self._unstored: Numbered | None = None  # served, because it could not wait, and not in the ledger yet
         #: Called after each change with what was served before (None: nothing) and what is served now.
         self.listeners: list[Callable[[Served | None, Served], None]] = []
@@ -79,8 +85,8 @@ class DefinitionsFile:
         try:
             good, problems = _judged(self._path.read_bytes(), None)
         except OSError as error:
-            good, problems = False, (_unreadable(error),)
-        if not good:
+            good, problems = None, (_unreadable(error),)
+        if good is None:
             self._refuse(problems)
             raise DefinitionsError(problems)
 
@@ -89,6 +95,7 @@ class DefinitionsFile:
 
         Raises: DefinitionsError with the file's problems when there is nothing good to serve. sqlite3.Error.
         """
+        self._trips = Trips(self._ledger.trips(), self._ledger.keep_trip)
         kept = self._ledger.accepted()
         if kept is not None:
             try:
@@ -139,14 +146,15 @@ class DefinitionsFile:
         It stays through every edit of the file until the guard has a higher revision. Raises: nothing.
         """
         with self._turn:
+            served = self.served.definitions
+            flag = served.flags.get(key)
+            if flag is None or flag.guard is None or flag.guard.revision != revision:
+                return False
+            if candidate in flag.tripped or candidate not in flag.variants:
+                return False
+            self._trips.add(Trip(key, candidate, revision, why))
             document = without_envelope(json.loads(self.served.body))
-            flag, served = document["flags"].get(key), self.served.definitions.flags.get(key)
-            if served is None or served.guard is None or served.guard.revision != revision:
-                return False
-            if candidate in served.tripped or candidate not in served.variants:
-                return False
-            document["flags"][key] = {**flag, "guard": _tripped(flag["guard"], {candidate: why})}
-            self._serve(document, waits=False)
+            self._serve(self._trips.laid_over(document, served, None), waits=False)
         _log.warning("number %d has rolled back %s of %s: %s", self.served.number, candidate, key, why)
         return True
 
@@ -160,9 +168,9 @@ class DefinitionsFile:
         if data == self._data:
             return
         good, problems = _judged(data, None if self._served is None else self._served.definitions)
-        if good:
+        if good is not None:
             try:
-                self._accept(without_envelope(json.loads(data)), problems)
+                self._accept(without_envelope(json.loads(data)), good, problems)
             except sqlite3.Error:
                 self._switch_off(_off_in(data))
                 raise
@@ -171,21 +179,11 @@ class DefinitionsFile:
             self._switch_off(_off_in(data))
         self._data = data
 
-    def _accept(self, document: dict[str, Any], problems: tuple[Problem, ...]) -> None:
-        self._serve(self._with_trips(document))
+    def _accept(self, document: dict[str, Any], good: Definitions, problems: tuple[Problem, ...]) -> None:
+        self._serve(self._trips.laid_over(document, good, None if self._served is None else self._served.definitions))
         if problems:
             _log.warning("definitions number %d:\n%s", self.served.number, _lines(problems))
         self.ok, self.problems = True, problems
-
-    def _with_trips(self, document: dict[str, Any]) -> dict[str, Any]:
-        """The file's content, with what has tripped of what is served, in the guards that have no higher revision."""
-        flags = document["flags"]
-        for key, served in self._served.definitions.flags.items() if self._served is not None else ():
-            guard = flags[key].get("guard") if served.tripped and key in flags else None
-            revision = -1 if served.guard is None else served.guard.revision
-            if isinstance(guard, dict) and guard.get("revision", 0) <= revision:
-                flags[key] = {**flags[key], "guard": _tripped(guard, served.tripped)}
-        return document
 
     def _refuse(self, problems: tuple[Problem, ...]) -> None:
         if self.ok or problems != self.problems:
@@ -243,17 +241,13 @@ def _ready(numbered: Numbered) -> Served:
     )
 
 
-def _judged(data: bytes, served: Definitions | None) -> tuple[bool, tuple[Problem, ...]]:
-    """Whether ``data`` can be served, and what is to be said about it."""
+def _judged(data: bytes, served: Definitions | None) -> tuple[Definitions | None, tuple[Problem, ...]]:
+    """What ``data`` says, None when it cannot be served, and what is to be said about it."""
     try:
-        _, problems = native.parse(data, served)
+        definitions, problems = native.parse(data, served)
     except DefinitionsError as error:
-        return False, error.problems
-    return not any(problem.refused for problem in problems), problems
-
-
-def _tripped(guard: dict[str, Any], tripped: Mapping[str, str]) -> dict[str, Any]:
-    return {**guard, "tripped": {**guard.get("tripped", {}), **tripped}}
+        return None, error.problems
+    return None if any(problem.refused for problem in problems) else definitions, problems
 
 
 def _unreadable(error: OSError) -> Problem:

@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from flagkit.errors import ConfigError
 from flagkit.server.intake import Received
+from flagkit.server.trips import Trip
 
 _log = logging.getLogger("flagkit")
 
@@ -47,13 +48,22 @@ CREATE TABLE IF NOT EXISTS metrics (
 CREATE TABLE IF NOT EXISTS changes (
     id BLOB NOT NULL UNIQUE, time_ms INTEGER NOT NULL, number INTEGER, change INTEGER, command TEXT NOT NULL, flag TEXT,
     who TEXT, why TEXT, summary TEXT NOT NULL, before TEXT, after TEXT);
+CREATE TABLE IF NOT EXISTS trips (
+    flag TEXT NOT NULL, candidate TEXT NOT NULL, revision INTEGER NOT NULL, why TEXT NOT NULL,
+    PRIMARY KEY (flag, candidate)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS trials (place TEXT PRIMARY KEY, state BLOB NOT NULL, heard_ms INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS trials_by_time ON trials (heard_ms);
 """
 _EXPOSURES: Final = "exposures (id,flag,variant,reason,rule,assigned,analysable,version,unit,environment,time_ms,batch)"
 _METRICS: Final = "metrics (id,name,unit,value,properties,environment,time_ms,batch)"
 _NOTE: Final = "INSERT OR IGNORE INTO changes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _TRIAL: Final = "SELECT state FROM trials WHERE place = ?"
 _REMEMBER: Final = "INSERT OR REPLACE INTO trials VALUES (?, ?, ?)"
+#: Trials remembered, at most: those heard of last.
+_MOST_TRIALS: Final = 2000
+_FORGET: Final = "DELETE FROM trials WHERE rowid IN (SELECT rowid FROM trials ORDER BY heard_ms DESC LIMIT -1 OFFSET ?)"
+_TRIPS: Final = "SELECT flag, candidate, revision, why FROM trips"
+_KEEP_TRIP: Final = "INSERT OR REPLACE INTO trips VALUES (?, ?, ?, ?)"
 _NOTED: Final = "SELECT id FROM changes"
 
 
@@ -144,8 +154,22 @@ class Store:
         return None if row is None else bytes(row[0])
 
     def remember(self, place: str, state: bytes, heard_ms: int) -> Future[None]:
-        """Keep what a judge remembers of a trial. The future raises sqlite3.Error."""
-        return self.submit(lambda connection: connection.execute(_REMEMBER, (place, state, heard_ms)) and None)
+        """Keep what a judge remembers of a trial, the oldest of many giving way. The future raises sqlite3.Error."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(_REMEMBER, (place, state, heard_ms))
+            connection.execute(_FORGET, (_MOST_TRIALS,))
+
+        return self.submit(work)
+
+    def trips(self) -> list[Trip]:
+        """What has tripped, by flag and candidate. Raises: sqlite3.Error."""
+        rows = self.submit(lambda connection: list(connection.execute(_TRIPS))).result()
+        return [Trip(*row) for row in rows]
+
+    def keep_trip(self, trip: Trip) -> Future[None]:
+        """Remember it, in place of an earlier one of the candidate's. The future raises sqlite3.Error."""
+        return self.submit(lambda connection: connection.execute(_KEEP_TRIP, trip) and None)
 
     def submit(self, work: Work) -> Future[Any]:
         """Run ``work`` on the writer's connection, in one transaction with whatever else waits."""

@@ -11,7 +11,6 @@ Source: opentelemetry.io/docs/specs/otlp, OTLP/HTTP.
 from __future__ import annotations
 
 import json
-import re
 import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +19,7 @@ from flagkit.boundary import contained
 from flagkit.clock import Clock, SystemClock
 from flagkit.errors import ConfigError
 from flagkit.events import Batch, Delivered, Rejected, Retry, Sent
-from flagkit.http import NoReply, Reply, Secret, Wire
+from flagkit.http import NoReply, Reply, Wire, secret_headers
 from flagkit.sinks.http import refused
 from flagkit.sinks.otlp_records import attribute, losses, record_of
 
@@ -35,11 +34,6 @@ _CONFIRMING: Final = (200, 202, 204)
 _UNENCODABLE: Final = "unencodable"
 #: What the collector refused for good, when it says how many and not which.
 _PARTIAL: Final = "refused_by_collector"
-_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}").fullmatch
-_OURS: Final = frozenset(
-    {"accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "host"}
-    | {"transfer-encoding", "user-agent"}
-)
 
 
 class Otlp:
@@ -78,7 +72,7 @@ class Otlp:
 
         self._messages = logs_service_pb2
         self._wire = Wire(url, _PATH, ca_file=ca_file, allow_insecure_http=allow_insecure_http)
-        self._headers = _checked_headers(headers)
+        self._headers = secret_headers("headers", headers)
         self._clock = SystemClock() if clock is None else clock
         attributes = {"service.name": "unknown_service", **_checked_resource(resource)}
         told = [attribute(name, value) for name, value in attributes.items()]
@@ -142,17 +136,6 @@ class Otlp:
         if not isinstance(said, dict) or not said.keys() <= {"partialSuccess"}:
             return None
         return max(0, int((said.get("partialSuccess") or {}).get("rejectedLogRecords") or 0))
-
-
-def _checked_headers(headers: object) -> dict[str, Secret]:
-    if headers is None:
-        return {}
-    if not isinstance(headers, Mapping):
-        raise ConfigError("headers", headers, "a mapping of header names to values", secret=True)
-    for name in headers:
-        if not isinstance(name, str) or not _HEADER(name) or name.lower() in _OURS:
-            raise ConfigError("headers", name, "the names of headers that are not the sink's own")
-    return {name: Secret(value, "headers") for name, value in headers.items()}
 
 
 def _checked_resource(resource: Any) -> Mapping[str, Any]:

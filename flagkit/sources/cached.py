@@ -7,11 +7,11 @@ No key is written; one that the source tells of is part of what the name of the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from flagkit.config import checked_path
 from flagkit.errors import ConfigError, FetchError
-from flagkit.sources.source import Answer, Fetched, Keeper, Kept, Listening, Source, Teller
+from flagkit.sources.source import Answer, Bootstrapped, Fetched, Keeper, Kept, Listening, Source, Teller
 
 
 class Cached:
@@ -58,6 +58,16 @@ class Cached:
     @property
     def local(self) -> bool:
         return self._source.local
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """See ``Source``."""
+        facts: Mapping[str, str] = getattr(self._source, "facts", {})
+        return facts
+
+    def bootstrap(self) -> bytes | None:
+        """See ``Bootstrapped``."""
+        return self._source.bootstrap() if isinstance(self._source, Bootstrapped) else None
 
     def fetch(self, validator: str | None, *, deadline_s: float, max_bytes: int) -> Answer:
         """See ``Source``. Keeps nothing: nobody knows yet whether it is any good."""

@@ -50,7 +50,8 @@ class Source(Protocol):
     local: True when ``fetch`` is quick local I/O that a constructor may wait for.
 
     It may also have ``identity``, a string that tells it from others of its name, with a digest of its key, say; what
-    is kept of the one is then not recalled for the other.
+    is kept of the one is then not recalled for the other. And ``facts``, name -> text, of the application that asks,
+    for dialects whose flags may ask for such.
     """
 
     @property
@@ -104,6 +105,15 @@ class Keeper(Source, Protocol):
         Args: document, None when it is still the one recalled or kept before.
         Raises: OSError, and nothing else: it is not kept, and the call will be made again.
         """
+        ...
+
+
+@runtime_checkable
+class Bootstrapped(Source, Protocol):
+    """A source that brings a document for the time until it has answered once."""
+
+    def bootstrap(self) -> bytes | None:
+        """The document, which is judged like any other; None when there is none after all. Local and quick."""
         ...
 
 

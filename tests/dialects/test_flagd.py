@@ -15,6 +15,7 @@ from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.dialects import Parsed, flagd, flagd_v3, native
 from flagkit.errors import ConfigError, DefinitionsError
+from tests.pages import ROOT, Reader
 
 Json = dict[str, Any]
 BOOLEAN: Json = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "off"}
@@ -172,6 +173,8 @@ def test_evaluators_that_grow_without_bounds_are_refused_at_once() -> None:
     found = parsed({"f": {**BOOLEAN, "targeting": {"if": [{"$ref": "e0"}, "on"]}}, "g": BOOLEAN}, growing)
     assert decide(found, "g").reason is Reason.STATIC
     assert "too large with all it refers to" in messages(found)[0]
+    wide = {f"e{n}": {"$ref": "leaves"} for n in range(2000)} | {"leaves": [{"$ref": f"leaf{n}"} for n in range(2000)]}
+    assert parsed({"g": BOOLEAN}, wide | {f"leaf{n}": n for n in range(2000)}).problems == ()
     chain = {f"e{n}": {"!": {"$ref": f"e{n + 1}"}} for n in range(5000)}
     assert "too large" in messages(parsed({"f": {**BOOLEAN, "targeting": {"!": {"$ref": "e0"}}}}, chain))[0]
 
@@ -316,6 +319,16 @@ def test_flags_of_a_changed_evaluator_are_new_and_no_others() -> None:
     assert [problem.flag for problem in gone.problems] == ["beta"]
 
 
+def test_the_order_of_evaluators_counts_as_far_as_they_use_each_other() -> None:
+    first, last = {"or": [{"var": "x"}, {"$ref": "last"}]}, True
+    flags = {"f": {**BOOLEAN, "targeting": {"if": [{"$ref": "first"}, "on"]}}}
+    before = parsed(flags, {"first": first, "last": last}).definitions
+    beside = parsed(flags, {"new": 1, "first": first, "other": 2, "last": last}, before)
+    assert beside.definitions.flags["f"] is before.flags["f"]
+    turned = parsed(flags, {"last": last, "first": first}, before)
+    assert [problem.flag for problem in turned.problems] == ["f"]
+
+
 def test_another_version_of_the_set_makes_new_flags_of_those_without_one() -> None:
     flags = {"own": {**BOOLEAN, "metadata": {"version": "1"}}, "set": BOOLEAN}
     before = parsed(flags, metadata={"version": "1"}).definitions
@@ -335,6 +348,11 @@ def test_definitions_of_another_dialect_are_not_mistaken_for_flagd_s() -> None:
 
 
 # -- sources
+
+
+def test_the_page_of_the_manual_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Reader(ROOT / "docs" / "backends" / "flagd.md").follow()
 
 
 def test_a_file_of_flags_is_read_and_read_again(tmp_path: Path) -> None:

@@ -198,6 +198,21 @@ EXPLAINED: list[tuple[str, Any, Json, str, str, str]] = [
 ]
 
 
+#: Where flagkit follows flagd's libraries, not JsonLogic's reference: rule, data, ours, the reference's.
+NOT_AS_REFERENCE: list[tuple[Any, Json, Any, Any]] = [
+    ({"+": [{"var": "absent"}, 1]}, {}, 1, "NaN"),
+    ({"*": ["3abc", 1]}, {}, "NaN", 3),
+    ({"var": ["x", "default"]}, {"x": None}, "default", None),
+    ({">": [3, 2, 5]}, {}, False, True),
+]
+
+
+@pytest.mark.parametrize(("rule", "data", "mine", "theirs"), NOT_AS_REFERENCE)
+def test_where_flagd_s_libraries_agree_flagkit_follows_them(rule: Any, data: Json, mine: Any, theirs: Any) -> None:
+    assert _plain(value_of(rule, data)) == mine
+    assert node([{"rules": [rule], "data": data}]) == [[theirs]]
+
+
 def _short(answer: Answer) -> str | None:
     return answer[2] or answer[0]
 

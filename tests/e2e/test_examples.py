@@ -21,7 +21,8 @@ from flagkit.cli import main
 from tests.pages import ROOT, Block, Reader
 
 EXAMPLES = ROOT / "examples"
-NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+#: Examples with definitions of their own beside them.
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.json"))
 FLAGKIT = (sys.executable, "-m", "flagkit")
 #: The checkout's own flagkit, whether or not it is installed.
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -108,6 +109,15 @@ def test_the_quickstart_example_decides_explains_and_raises() -> None:
     assert 'new-search = off (SPLIT, rule "canary")' in printed
     assert re.search(r"at 25 %: 2,\d{3}, and 0 of the first \d{3} fell out", printed)
     assert "inside:  Decision(flag='new-search', variant='on', reason=OVERRIDE)" in printed
+
+
+def test_the_backends_example_answers_alike_for_staff_and_for_half_of_the_others_by_every_backend() -> None:
+    lines = run("backends").splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        found = re.fullmatch(r"\w+ +staff: new \(TARGETING_MATCH, .+\), of 999 others (\d+)", line)
+        assert found is not None, line
+        assert 430 < int(found[1]) < 570
 
 
 def test_the_web_example_serves_and_records_each_user_once() -> None:

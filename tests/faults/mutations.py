@@ -86,8 +86,8 @@ MUTATIONS: Final = {
     ),
     "no plain http": Mutation(
         "http/address.py",
-        'if parts.scheme == "http" and not (',
-        "if False and not (",
+        'return scheme == "http" and not (',
+        "return False and not (",
         _NET + "test_b19_http_is_for_loopback_only",
     ),
     "jitter of retries": Mutation(
@@ -218,7 +218,7 @@ MUTATIONS: Final = {
     ),
     "waiting for a thread to start": Mutation(
         "client.py",
-        "            if not all(running):\n",
+        "            if not all(lane is None or lane.running for lane in lanes):\n",
         "            if False:\n",
         _E + "test_e09_where_no_thread_can_be_started_questions_are_answered_and_events_kept",
     ),

@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 #: Chance of a row failing by bad luck, in the quick part.
 LUCK = 0.001
+#: Fewer repetitions have no median worth the name.
+FEW = 24
 
 
 class Outcome(NamedTuple):
@@ -84,12 +86,12 @@ def worst(outcomes: Iterable[tuple[str, Outcome]]) -> Outcome:
 def soon(delays: Iterable[float], bar: float) -> Outcome:
     """The median must not be above ``bar``.
 
-    With few repetitions: no more of them above it than half, by the binomial 99.9 % limit.
+    With few repetitions, no more of them above it than half, by the binomial 99.9 % limit.
     """
     each = sorted(delays)
     middle = median(each)
     good = middle <= bar
-    if len(each) < 150:
+    if len(each) < FEW:
         good = sum(delay > bar for delay in each) <= most(len(each), 0.5)
     return Outcome(f"{middle:,.0f}", good, f"<= {bar:,.0f}")
 
@@ -111,7 +113,7 @@ def run(rows: Iterable[Row], *, whole: bool, say: Callable[[str], object] = prin
         began = time.perf_counter()
         outcome = each.measure(repetitions, whole)
         took = time.perf_counter() - began
-        mark = "" if outcome.good else "  *** OUTSIDE ***"
+        mark = "" if outcome.good else "  OUTSIDE"
         line = f"| {each.part} | {each.name} | {outcome.measured} | {outcome.bar} |{mark}"
         say(f"{line}  ({took:.1f} s)")
         if not outcome.good:

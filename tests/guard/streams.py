@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from math import inf
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ def zipf(draw: np.random.Generator, rate: float, exponent: float = 1.2, count: i
 
 
 def many_zipf(draw: np.random.Generator, rate: float) -> Units:
-    return zipf(draw, rate, 1.1, 100_000)
+    return zipf(draw, rate, 1.0, 100_000)
 
 
 def one_heavy(draw: np.random.Generator, rate: float, own: float | None = None) -> Units:
@@ -82,6 +83,11 @@ def worse(rates: np.ndarray, odds_ratio: float) -> np.ndarray:
     return odds_ratio * rates / (1 + (odds_ratio - 1) * rates)
 
 
+@cache
+def keys_of(count: int) -> list[bytes]:
+    return [b"unit-%d" % number for number in range(count)]
+
+
 class Stream:
     """Calls of ``units`` through a comparison, until it has a verdict.
 
@@ -103,7 +109,7 @@ class Stream:
         self.shares = shares
         self.candidate = candidate
         self.seconds = seconds
-        self.keys = [b"unit-%d" % number for number in range(len(units.rates))]
+        self.keys = keys_of(len(units.rates))
         self.passed = 0
         self._healthy = True
 

@@ -209,8 +209,9 @@ class Life(Process):
         assert task is not None
         world.notice(f"fork {'with' if hooks else 'without'} hooks")
         world.forked(self)
-        parent, name = self.token, self.name
+        parent, name, recent = self.token, self.name, self.recent
         self._begin()
+        self.recent = list(recent)  # its memory of exposures came with the fork
         self.began_s = world.hub.now_s
         if self.folder is not None:
             self.folder._process = self.token

@@ -122,3 +122,26 @@ class NotASource:
 def own_parts() -> None:
     Client(source=MySource())
     Client(source=NotASource())  # type: ignore[arg-type]
+
+
+def gates(client: Client) -> None:
+    def old(query: str, user: int) -> list[str]:
+        return [query]
+
+    @client.gate("new-search", unit_from="user", otherwise=old)
+    def search(query: str, user: int) -> list[str]:
+        return [query, query]
+
+    @flagkit.gate("new-search", otherwise=old, guard=flagkit.GuardPolicy(alpha=0.001))
+    async def later(query: str) -> int:
+        return len(query)
+
+    assert_type(search("shoes", 7), list[str])
+    search(7, 7)  # type: ignore[arg-type]
+    search("shoes", nobody=7)  # type: ignore[call-arg]
+    with client.gate("new-search", 7) as gate:
+        assert_type(gate.on, bool)
+        assert_type(gate.variant, str | None)
+        gate.fail("empty")
+    print(later(7))  # type: ignore[arg-type]
+    flagkit.GuardPolicy(alhpa=1)  # type: ignore[call-arg]

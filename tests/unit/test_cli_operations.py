@@ -26,6 +26,7 @@ from flagkit.core.dates import parse_date_ms
 from flagkit.dialects import edits
 from flagkit.server.definitions import DefinitionsFile
 from flagkit.server.store import Numbered
+from flagkit.server.trips import Trip
 
 ROOT = Path(__file__).parents[2]
 FLAGS = """{"schema": 1, "flags": {
@@ -363,6 +364,11 @@ class Numbers:
     def accept(self, content: bytes, at_least: int = 1) -> Numbered:
         self.number += 1
         return Numbered("epoch", self.number, content)
+
+    def trips(self) -> list[Trip]:
+        return []
+
+    def keep_trip(self, trip: Trip) -> None: ...
 
 
 def test_the_service_serves_a_change_at_its_second_look(flags: Path) -> None:

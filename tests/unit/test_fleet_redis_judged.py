@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from redises import RedisServer, needs_redis, redis_server
 
-from flagkit.fleets import Counts, Judged, Redis, Report, Trial
-from flagkit.production.pool import Pool
+from flagkit.fleets import Judged, Redis, Report, Trial
+from flagkit.production.judge import Said, judge, read_word
 from flagkit.production.tally import Tally
 
 pytestmark = needs_redis
@@ -21,18 +21,6 @@ TRIAL = Trial("production", "new-checkout", 1, "on")
 POLICY = json.dumps({"alpha": 0.01, "error_tolerance": 0.25, "latency_tolerance": 0.2})
 LONG_S = 10.0
 SLOW_S = 0.050
-
-
-def judge(trial: Trial, policy: str, state: bytes | None, counts: Sequence[Counts], now_s: float) -> Judged:
-    pool = Pool(**json.loads(policy))
-    if state is not None:
-        pool.load(state)
-    windows: tuple[int, int] = (0, 0)
-    for each in counts:
-        _, windows = pool.take(each.process, each.sequence, each.counted, each.received_s)
-    verdict = None if pool.verdict is None else pool.verdict.kind
-    calls = pool.evidence().calls
-    return Judged(pool.dump(), json.dumps({"tripped": verdict, "windows": windows, "calls": calls}), bool(verdict))
 
 
 class Process(threading.Thread):
@@ -65,7 +53,7 @@ class Process(threading.Thread):
             words = self.fleet.exchange(self.id, sequence, [report], self._judge, deadline_s=LONG_S)
             self.cpu_s += time.thread_time() - began_cpu_s
             self.took_s.append(time.monotonic() - began_s)
-            self._hear([json.loads(each.word) for each in words])
+            self._hear([said for each in words if (said := read_word(each.word)) is not None])
         self.cpu_s -= sum(self.judging_s)
         self.fleet.close()
 
@@ -84,11 +72,11 @@ class Process(threading.Thread):
             self.tripped_s = time.monotonic()
         return judged
 
-    def _hear(self, words: list[dict[str, Any]]) -> None:
-        for word in words:
-            self.calls = word["calls"]
-            self._tally.windows(tuple(word["windows"]))
-            if word["tripped"] and self.heard_s is None:
+    def _hear(self, words: list[Said]) -> None:
+        for said in words:
+            self.calls = said.evidence["calls"]
+            self._tally.windows(said.windows, said.pace)
+            if said.why is not None and self.heard_s is None:
                 self.heard_s = time.monotonic()
 
 
@@ -117,7 +105,7 @@ def test_what_all_count_is_judged_once() -> None:
         words = last.exchange("f" * 32, 1, [Report(TRIAL, POLICY, b"")], judge, deadline_s=LONG_S)
         last.close()
     assert all(each.heard_s is None for each in fleet)
-    assert sum(json.loads(words[0].word)["calls"]) == 8 * 20 * 3
+    assert sum(json.loads(words[0].word)["evidence"]["calls"]) == 8 * 20 * 3
 
 
 @pytest.mark.full

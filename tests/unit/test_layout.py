@@ -21,10 +21,10 @@ PACKAGE = Path(__file__).parents[2] / "flagkit"
 #: A room is a top-level module or folder. Each may import rooms of the floors before its own, and itself.
 FLOORS = (
     {"boundary", "errors", "log", "context", "decision", "events", "config", "clock", "schema"},
-    {"core", "http", "disk", "redis_wire"},
+    {"core", "http", "disk", "redis_wire", "unleash_wire"},
     {"dialects", "sources", "sinks", "fleets"},
     {"runtime", "production", "changes"},
-    {"alerting", "arguments", "client", "flags", "default", "guarding"},
+    {"alerting", "arguments", "client", "counting", "flags", "default", "guarding"},
     {"integrations", "testing", "server"},
     {"cli", "pytest_plugin", "__init__", "__main__"},
 )
@@ -32,7 +32,9 @@ FLOORS = (
 NEIGHBOURS = {
     **dict.fromkeys(FLOORS[0], FLOORS[0]),
     "redis_wire": {"http"},
-    "client": {"alerting", "arguments", "flags", "guarding"},
+    "unleash_wire": {"http"},
+    "counting": {"arguments", "flags"},
+    "client": {"alerting", "arguments", "counting", "flags", "guarding"},
     "default": {"arguments", "client", "flags"},
     "cli": {"__init__"},
     "__main__": {"cli"},
@@ -44,6 +46,7 @@ NEVER = {
     "http": {"context", "decision", "events", "schema"},
     "disk": FLOORS[0],
     "redis_wire": FLOORS[0] - {"errors"},
+    "unleash_wire": FLOORS[0] - {"errors"},
     "dialects": {"http", "clock", "config", "events"},
     "sources": {"core", "context", "decision", "events"},
     "sinks": {"core", "context"},
@@ -55,12 +58,24 @@ NEVER = {
 ONLY_FOR = {
     "disk": {"sources", "runtime", "production", "cli"},
     "redis_wire": {"sources", "fleets"},
+    "unleash_wire": {"sources", "sinks"},
     "changes": {"server", "cli"},
 }
 #: The mathematics of guards, of which a service's judge needs all.
 MATHEMATICS = tuple(
     f"flagkit.production.{name}"
-    for name in ("sequential", "clocks", "comparison", "breaker", "power", "tally", "pool", "judge", "metrics")
+    for name in (
+        "sequential",
+        "clocks",
+        "comparison",
+        "breaker",
+        "power",
+        "tally",
+        "pool",
+        "judge",
+        "metrics",
+        "integrity",
+    )
 )
 #: Room -> what it may import that is neither flagkit's nor Python's. Integrations may import what they integrate.
 THIRD_PARTY = {
@@ -68,6 +83,7 @@ THIRD_PARTY = {
     "dialects": {"mmh3", "re2"},
     "http": {"requests", "urllib3"},
     "redis_wire": {"redis"},
+    "sources": {"cryptography"},
     "sinks": {"opentelemetry"},
     "runtime": {"cachetools"},
     "server": {"starlette", "uvicorn"},

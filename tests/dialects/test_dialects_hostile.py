@@ -11,6 +11,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -138,9 +139,36 @@ GOOD: dict[str, Json] = {
                     {"parentConditions": [{"id": "b", "condition": {"value": True}}], "force": 1},
                 ],
             },
-            "b": {"defaultValue": True},
+            "b": {
+                "defaultValue": True,
+                "rules": [
+                    {
+                        "condition": {
+                            "tags": {"$elemMatch": {"$eq": "x"}, "$all": ["x"], "$size": {"$gt": 1}},
+                            "$nor": [
+                                {"id": {"$inGroup": "g"}},
+                                {"version": {"$vgt": "1.0.0"}},
+                                {"plan": {"$ini": ["A"]}},
+                            ],
+                            "$savedGroup": {"id": "h"},
+                            "a.b": {"$not": {"$type": "null"}},
+                        },
+                        "filters": [{"seed": "s", "ranges": [[0, 0.5]], "attribute": "email"}],
+                        "force": {"x": [1]},
+                        "coverage": 0.5,
+                    },
+                    {
+                        "variations": ["x", "y"],
+                        "ranges": [[0, 0.1], [0.5, 1]],
+                        "meta": [{"key": "c"}, {"key": "t", "passthrough": True}],
+                        "namespace": ["n", 0, 0.9],
+                        "hashAttribute": "country",
+                    },
+                ],
+            },
+            "c": {"rules": [{"parentConditions": [{"id": "c", "condition": {"value": 1}, "gate": True}]}]},
         },
-        "savedGroups": {"g": ["1"]},
+        "savedGroups": {"g": ["1", 2, None], "h": {"type": "condition", "condition": {"age": {"$lte": 9}}}},
     },
 }
 _LEAVES: tuple[Any, ...] = (
@@ -210,7 +238,7 @@ def changed(good: Json, chance: random.Random) -> Any:
         elif what == 2:
             container[key] = json.loads(json.dumps(chance.choice(where)))
         else:
-            container[key] = json.loads(json.dumps(chance.choice(_LEAVES)))  # a copy: it may be the next to be changed
+            container[key] = deepcopy(chance.choice(_LEAVES))  # or a later change would be one of the leaf
         if not document or not list(_containers(document)):
             break
     return document

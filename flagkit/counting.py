@@ -1,0 +1,56 @@
+"""Counting the answers that one client gives, for a sink that wants to know how often flags are asked for.
+
+The verbs of that client are covered by others of the same meaning; all other clients' verbs are as they were, so that
+nobody pays who has no such sink. Called by ``Client``, which it knows by its verbs only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flagkit.arguments import UNSET
+from flagkit.decision import Decision, Reason
+from flagkit.flags import Flag
+
+
+def count_calls(client: Any, count: Callable[[str, bool, str | None], None]) -> None:
+    """Have ``client`` call ``count`` with every answer: the flag, whether it is enabled, and the variant if it is told.
+
+    One call is counted once, whatever it records; none with a synthetic context, and none that an override decided.
+    ``peek``, ``decide_all`` and ``explain`` only look, and what a flag depends on was not asked for.
+    """
+    resolve, decide, peek = client._resolve, client._decide, client.peek
+    plain_expose, plain_choose, otherwise = client.expose, client.choose, client._otherwise
+
+    def met(decision: Decision, context: object) -> None:
+        if decision.reason is not Reason.OVERRIDE and not resolve(context).synthetic:
+            count(decision.flag, decision.enabled, decision.variant)
+
+    def enabled(flag: str, context: object = None, default: bool = UNSET) -> bool:
+        decision: Decision = peek(flag, context)
+        plain_expose(decision, context)
+        answer = decision.enabled
+        if decision.variant is None:
+            if default is UNSET:
+                default = isinstance(flag, Flag) and flag.default is True
+            answer = otherwise(decision, default)
+        if decision.reason is not Reason.OVERRIDE and not resolve(context).synthetic:
+            count(decision.flag, answer is True, None)
+        return answer
+
+    def asked(flag: str, asker: Any) -> Decision:
+        decision: Decision = decide(flag, asker)
+        met(decision, asker)
+        return decision
+
+    def expose(decision: Decision, context: object = None) -> None:
+        plain_expose(decision, context)
+        met(decision, context)
+
+    def choose(flag: str, context: object) -> Any:
+        chosen = plain_choose(flag, context)
+        met(chosen[0], context)
+        return chosen
+
+    client.enabled, client._asked, client.expose, client.choose = enabled, asked, expose, choose

@@ -1,0 +1,25 @@
+"""``GuardStatus``: how one candidate stands with its guard, for ``client.status``. A shape; ``trial`` fills it in."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class GuardStatus(NamedTuple):
+    """How one candidate stands with its guard.
+
+    state: ``judging``; ``underpowered`` (so few calls, units or controls that a regression of x5 would take 100,000
+        calls of the candidate or more to be found); ``blind`` (hardly a call is the control's, and no error rate is
+        known that it may have); ``tripped``; ``open`` or ``half_open`` (the breaker).
+    calls, failures: of the control and of the candidate, that count. evidence: the larger of the two clocks' e-value,
+        relative to its limit: 1 trips. why: of a trip.
+    """
+
+    flag: str
+    candidate: str
+    revision: int
+    state: str
+    calls: tuple[int, int]
+    failures: tuple[int, int]
+    evidence: float
+    why: str | None = None
