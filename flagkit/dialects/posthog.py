@@ -25,8 +25,14 @@ from flagkit.dialects.posthog_model import Entries, Flag
 from flagkit.errors import DefinitionsError, Problem
 
 _GUARDED_FROM: Final = 10  # flags, from which on most of them vanishing at once is taken for an accident
-_FLAGS, _COHORTS = "flags", "cohorts"
+_FLAGS, _COHORTS, _AROUND = "flags", "cohorts", "around"
 _QUOTA: Final = "feature_flags"
+
+
+class KeptCohort(NamedTuple):
+    key: str
+    text: str
+    cohort: Entries
 
 
 class Kept(NamedTuple):
@@ -84,15 +90,14 @@ class Reading:
         self.count = 0  # of flags met
         self.cohorts: dict[str, Entries] = {}
         self.cohort_texts: dict[str, str] = {}
+        self.kept_cohorts: dict[str, KeptCohort] = {}
         self.head: dict[str, Any] = {}
         self.faults = Faults()  # of the document as a whole
         self.off: set[str] = set()  # flags that the document says are off
 
     def read(self, data: bytes) -> Parsed:
-        known: Mapping[str, Any] = self.previous.entries.get(_FLAGS, {})
-        if not isinstance(next(iter(known.values()), None), Kept):  # none, or those of another dialect
-            known = {}
-        entries = Document(data, {_FLAGS: known, _COHORTS: {}}, lists=frozenset({_FLAGS})).entries()
+        known, cohorts = self._known(_FLAGS, Kept), self._known(_COHORTS, KeptCohort)
+        entries = Document(data, {_FLAGS: known, _COHORTS: cohorts}, lists=frozenset({_FLAGS})).entries()
         for entry in entries:
             if entry.section == _FLAGS:
                 self._flag(entry, self.count)
@@ -108,9 +113,14 @@ class Reading:
         definitions = Definitions(
             flags=self.flags,
             refused=frozenset(key for key in self.refused if key not in self.flags),
-            entries={_FLAGS: self.kept},
+            entries={_FLAGS: self.kept, _COHORTS: self.kept_cohorts, _AROUND: {_AROUND: around}},
         )
         return Parsed(definitions, tuple(self.problems))
+
+    def _known(self, section: str, kind: type) -> Mapping[str, Any]:
+        """What the previous document's entries became, if that was one of PostHog's."""
+        known = self.previous.entries.get(section, {})
+        return known if isinstance(next(iter(known.values()), None), kind) else {}
 
     # -- the document ------------------------------------------------------------------------------------------------
 
@@ -138,23 +148,30 @@ class Reading:
             raise DefinitionsError(tuple(faults.problems(None)))
         indices = {int(index): name for index, name in groups.items() if index.isascii() and index.isdigit() and name}
         strict = head.get("property_matching_version") == 2
-        return Surroundings(indices, Cohorts(self.cohorts, self.cohort_texts), strict)
+        before = self._known(_AROUND, Surroundings).get(_AROUND)
+        texts = self.cohort_texts
+        if before is not None and (before.groups, before.cohorts.texts, before.strict) == (indices, texts, strict):
+            return before  # type: ignore[no-any-return] # with all that was made in it
+        return Surroundings(indices, Cohorts(self.cohorts, texts), strict)
 
     def _cohort(self, entry: Entry) -> None:
         """Take it up; or leave it out, with a problem: then it is as unknown here as a static one."""
-        at: At = ((None, _COHORTS), entry.key)
+        kept: KeptCohort | None = entry.known
         faults = Faults()
-        for flaw in entry.flaws:
-            faults.add(at, flaw)
-        if entry.key in self.cohort_texts:
-            faults.add(at, "the cohort stands twice")
-        cohort = read_cohort(entry.value, at, faults)
-        self.cohort_texts[entry.key] = entry.text
+        if kept is None:
+            at: At = ((None, _COHORTS), entry.key)
+            for flaw in entry.flaws:
+                faults.add(at, flaw)
+            kept = KeptCohort(entry.key, entry.text, read_cohort(entry.value, at, faults))
+        if kept.key in self.cohort_texts:
+            faults.add(((None, _COHORTS), kept.key), "the cohort stands twice")
+        self.cohort_texts[kept.key] = kept.text
         if faults.found:
             self.problems += faults.problems(None)
-            self.cohorts.pop(entry.key, None)
+            self.cohorts.pop(kept.key, None)
         else:
-            self.cohorts[entry.key] = cohort
+            self.cohorts[kept.key] = kept.cohort
+            self.kept_cohorts[kept.text] = kept
 
     # -- flags -------------------------------------------------------------------------------------------------------
 

@@ -55,13 +55,17 @@ class Measure(NamedTuple):
 class Cohorts:
     """The cohorts of one document.
 
-    known: id -> what it is. texts: as they are written, for telling whether they have changed.
+    known: id -> what it is. texts: as they are written, for telling whether they have changed. asked: what
+    ``posthog_filters`` made of those that were asked for, which flags share.
     """
 
     def __init__(self, known: Mapping[str, Entries], texts: Mapping[str, str]) -> None:
         self.known = known
         self.texts = texts
+        self.asked: dict[Any, Any] = {}
         self._measures: dict[str, Measure | None] = {}
+        self._inner: dict[str, tuple[str, ...]] = {}
+        self._digests: dict[str, str | None] = {}
 
     def get(self, name: str) -> Entries | None:
         """The cohort, if it can be asked here."""
@@ -75,8 +79,24 @@ class Cohorts:
             name = waiting.pop()
             if name not in found:
                 found.add(name)
-                waiting += _named_in(filters_in(self.known.get(name)))
+                waiting += self._within(name)
         return frozenset(found)
+
+    def digest(self, name: str) -> str | None:
+        """What tells a cohort's text from others; None without one."""
+        if name not in self._digests:
+            from hashlib import blake2b  # loads OpenSSL: not at import
+
+            text = self.texts.get(name)
+            known = None if text is None else blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+            self._digests[name] = known
+        return self._digests[name]
+
+    def _within(self, name: str) -> tuple[str, ...]:
+        """The ids of the cohorts that one asks for itself."""
+        if name not in self._inner:
+            self._inner[name] = tuple(_named_in(filters_in(self.known.get(name))))
+        return self._inner[name]
 
     def measure(self, name: str) -> Measure | None:
         """None when it, or one within it, is not there, goes in circles, or is too large or deep."""
@@ -86,7 +106,7 @@ class Cohorts:
             if current in done:
                 waiting.pop()
                 continue
-            inner = list(_named_in(filters_in(self.known.get(current))))
+            inner = self._within(current)
             if current not in path:
                 path.add(current)
                 if path.isdisjoint(inner):
@@ -96,7 +116,7 @@ class Cohorts:
             path.discard(current)
         return done[name]
 
-    def _sum(self, name: str, inner: list[str]) -> Measure | None:
+    def _sum(self, name: str, inner: tuple[str, ...]) -> Measure | None:
         entries, measures = self.known.get(name), [self._measures[each] for each in inner]
         sizes, depths = [each.size for each in measures if each], [each.depth for each in measures if each]
         if entries is None or len(sizes) < len(measures):

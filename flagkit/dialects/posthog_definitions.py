@@ -47,9 +47,9 @@ class Made:
 
     @cached_property
     def cohorts(self) -> tuple[tuple[str, str | None], ...]:
-        """The ids and texts of the cohorts that it depends on."""
-        texts = self.around.cohorts.texts
-        return tuple((name, texts.get(name)) for name in sorted(self.around.cohorts.used_by(self.filters)))
+        """The cohorts that it depends on, and what tells each from others of its id."""
+        known = self.around.cohorts
+        return tuple((name, known.digest(name)) for name in sorted(known.used_by(self.filters)))
 
     @property
     def used(self) -> tuple[Any, ...]:

@@ -83,7 +83,9 @@ class Filters:
             return UNSUPPORTED | REMOTE
         if asked.operator not in (None, "exact", "in", "not_in"):
             return UNSUPPORTED
-        inside = self._entries(entries)
+        shared, made_for = self.around.cohorts.asked, (name, self._now_ms)
+        inside: Asks | Answer = shared[made_for] if made_for in shared else self._entries(entries)
+        shared[made_for] = inside
         return _opposite(inside) if asked.operator == "not_in" else inside
 
     def _entries(self, entries: Entries) -> Asks | Answer:

@@ -275,4 +275,4 @@ def _wildcard(value: str) -> tuple[Version, Version] | None:
 
 def mapping(value: Any) -> Mapping[str, Any] | None:
     """``value`` if it is a mapping."""
-    return value if issubclass(type(value), Mapping) else None
+    return value if type(value) is dict or issubclass(type(value), Mapping) else None

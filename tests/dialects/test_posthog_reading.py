@@ -244,6 +244,27 @@ def test_a_cohort_that_changes_makes_new_flags_of_those_that_depend_on_it() -> N
     assert snapshot.decide("f", Context("u", {"a": "2"})).enabled
 
 
+def test_unchanged_cohorts_are_the_same_objects_and_what_was_made_of_them_is_shared() -> None:
+    cohorts = {str(index): {"type": "AND", "values": [when("a", "exact", str(index))]} for index in range(3)}
+    flags = [flag(f"f{index}", matching(in_cohort(index))) for index in range(3)]
+    before = read(*flags, cohorts=cohorts).definitions
+    again = read(*flags, flag("g", matching(in_cohort(1))), cohorts=cohorts, previous=before).definitions
+    assert again.entries["around"]["around"] is before.entries["around"]["around"]
+    cohorts["2"]["values"] = []
+    after = read(*flags, cohorts=cohorts, previous=again).definitions
+    old, new = (each.entries["around"]["around"].cohorts.known for each in (again, after))
+    assert [new[key] is old[key] for key in "012"] == [True, True, False]
+    snapshot = Snapshot(after, now_ms=lambda: NOW_MS)
+    assert [snapshot.decide(f"f{index}", Context("u", {"a": "1"})).enabled for index in range(3)] == [False, True, True]
+
+
+def test_a_bad_cohort_stays_bad_in_the_next_document() -> None:
+    bad = {"1": {"type": "XOR", "values": []}}
+    first = read(flag("f", matching(in_cohort(1))), cohorts=bad)
+    second = read(flag("f", matching(in_cohort(1))), cohorts=bad, previous=first.definitions)
+    assert second.problems == first.problems
+
+
 def test_group_types_and_ways_of_matching_are_part_of_every_flag() -> None:
     before = read(flag("f", matching(when("a", "exact", "true")))).definitions
     for head in ({"group_type_mapping": {"0": "team"}}, {"property_matching_version": 2}):
