@@ -479,9 +479,11 @@ class Client:
         """How it stands: definitions, source, sink, and the account of every event. A frozen value. Raises: nothing."""
         feed, guarding, recording, reporting = self._feed, self._guarding, self._recording, self._reporting
         always = (feed, guarding, self._alerting)
+        snapshot = feed.snapshot
+        self._changed()  # what is told of is what answers
         return Status(
-            ready=feed.snapshot.ready,
-            version=feed.snapshot.definitions.version,
+            ready=snapshot.ready,
+            version=snapshot.definitions.version,
             age_s=feed.current.age_s,
             origin=feed.current.origin,
             source=feed.poller.state,
@@ -489,7 +491,7 @@ class Client:
             sink=recording.state if recording is not None else None,
             account=recording.account() if recording is not None else None,
             problems=feed.current.problems,
-            trips=self._guards.book.reasons(feed.snapshot.definitions),
+            trips=self._guards.book.reasons(snapshot.definitions),
             fleet=guarding.fleet,
             alerts=self._alerting.alerts.status,
             guards=self._guards.states,

@@ -158,10 +158,10 @@ class Current:
             self.validator, self.whole = validator, whole
             self.generation += 1
             self.snapshot = snapshot
+        self._publish(snapshot, before)
         if problems and new_problems:
             shown = "".join(f"\n  {problem}" for problem in problems[:_MOST_SHOWN])
             contained(self._log.warning, "definitions: %d problems:%s", len(problems), shown, otherwise=None)
-        self._publish(snapshot, before)
         return True
 
     def _outlasted(self, older: Definitions, by: int) -> bool:

@@ -28,9 +28,10 @@ from flagkit.sources.cached import with_last_good
 class Feed:
     """See the module. Local definitions, and those kept on disk, are in use once it is made.
 
-    Args: changed: told that another snapshot is in use. ended: told that a thread is ending although nobody asked it
-        to, so that somebody calls ``start`` again. observe: exposures to the decisions may be recorded. trips: what has
-        tripped of the flags of some definitions. stands: told how the definitions stand, after each poll.
+    Args: changed: told that another snapshot is in use, perhaps more than once. ended: told that a thread is ending
+        although nobody asked it to, so that somebody calls ``start`` again. observe: exposures to the decisions may be
+        recorded. trips: what has tripped of the flags of some definitions. stands: told how the definitions stand,
+        after each poll.
     """
 
     def __init__(
@@ -162,6 +163,7 @@ class Feed:
         while not fulfilled() and not self._closed and bell.wait(ends_s - self._clock.monotonic_s()):
             bell.clear()
         self._waiting.remove(bell)
+        self._changed()  # the thread that brought them may not have come to it
         return fulfilled()
 
     def _ring(self) -> None:

@@ -37,6 +37,25 @@ def test_before_the_first_definitions_defaults_apply_and_then_the_answers(make: 
     assert exposures(client, sink) == [("on", "u", "on")]
 
 
+def test_what_status_and_waiting_tell_of_is_what_answers(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ScriptedSource(unavailable())
+    client = make(source=source)
+    assert not client.wait_ready(0.1)
+    meanwhile, later = [], client._changed
+
+    def slow() -> None:  # the thread that brought them is held up before they answer
+        if threading.current_thread().name == "flagkit-poll" and not meanwhile:
+            meanwhile.append((client.status.ready, client.enabled("on", "u")))
+        later()
+
+    monkeypatch.setattr(client._feed, "_changed", slow)
+    source.script = [Fetched(document(FLAGS))]
+    client._feed.worker.wake()
+    assert client.wait_ready(10)
+    assert client.enabled("on", "u") is True
+    assert meanwhile == [(True, True)]
+
+
 def test_local_definitions_answer_from_the_first_call(make: Make) -> None:
     client = make()
     assert (client.status.ready, client.status.age_s) == (True, 0)
