@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -60,6 +61,7 @@ class App:
         }
         assert not given, given
         command = [sys.executable, "-W", "error", str(Path(__file__).with_name("application.py"))]
+        self._asking = threading.Lock()
         self._stderr = (directory / "stderr.txt").open("wb")
         self.process = subprocess.Popen(
             [*command, json.dumps(self.settings)],
@@ -90,10 +92,11 @@ class App:
     def ask(self, verb: str, *arguments: Any, patience_s: float = 4 * PATIENCE_S) -> Any:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps([verb, *arguments]) + "\n")
-        self.process.stdin.flush()
-        answered, _, _ = select.select([self.process.stdout], [], [], patience_s)
-        line = self.process.stdout.readline() if answered else ""
+        with self._asking:  # a server's thread may ask as well
+            self.process.stdin.write(json.dumps([verb, *arguments]) + "\n")
+            self.process.stdin.flush()
+            answered, _, _ = select.select([self.process.stdout], [], [], patience_s)
+            line = self.process.stdout.readline() if answered else ""
         assert line, f"no answer to {verb}\n{self.words()}"
         ok, answer = json.loads(line)
         assert ok, f"{answer}\n{self.words()}"
