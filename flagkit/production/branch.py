@@ -32,8 +32,8 @@ class Branch(Protocol):
         """It has ended. ``error``: what it failed of. ``seconds``: how long it took, if not since it began."""
         ...
 
-    def leave(self, call: Any) -> None:
-        """It ends without a result, because the interpreter or its thread is being ended."""
+    def leave(self, call: Any, died: bool = False) -> None:
+        """It ends without a result, because the interpreter or its thread is being ended. ``died``: as a failure."""
         ...
 
 
@@ -94,7 +94,7 @@ class Counted:
         if len(serial.work) > serial.crowd:
             serial.drain()
 
-    def leave(self, call: float) -> None:
+    def leave(self, call: float, died: bool = False) -> None:
         pass
 
 
@@ -111,7 +111,7 @@ class Uncounted:
     def end(self, call: None, error: str | None = None, seconds: float | None = None) -> None:
         pass
 
-    def leave(self, call: None) -> None:
+    def leave(self, call: None, died: bool = False) -> None:
         pass
 
 

@@ -74,12 +74,16 @@ class Sample:
 
 
 class Marking:
-    """The marks of this process, when it keeps any, shared by its guarded branches. ``marks`` may come and go."""
+    """The marks of this process, when it keeps any, shared by its guarded branches. ``marks`` may come and go.
 
-    __slots__ = ("marks",)
+    dying: the call that the process seems to end in. It keeps its mark until another one does.
+    """
+
+    __slots__ = ("dying", "marks")
 
     def __init__(self) -> None:
         self.marks: Marks | None = None
+        self.dying: Call | None = None
 
 
 class Guarded:
@@ -158,9 +162,13 @@ class Guarded:
         if error is not None or len(serial.work) > serial.crowd:
             serial.drain()
 
-    def leave(self, call: Call) -> None:
-        """See ``Branch``. A call that hung until now keeps its mark: it is what ends the process."""
-        if call.slot != NO_SLOT and call.stage != EXPIRED:
+    def leave(self, call: Call, died: bool = False) -> None:
+        """See ``Branch``. A call that hung until now, or in which the process dies, keeps its mark."""
+        if call.slot != NO_SLOT and died:
+            before, self._marking.dying = self._marking.dying, call
+            if before is not None:
+                self._clear(before)
+        elif call.slot != NO_SLOT and call.stage != EXPIRED:
             self._clear(call)
         call.left = True
         self._serial.append(call)

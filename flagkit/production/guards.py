@@ -96,7 +96,7 @@ class Guards:
         """In a forked child: count anew; what has tripped stays so. Assigns only."""
         self._lock = threading.Lock()
         self._counting.after_fork()
-        self.marking.marks = None
+        self.marking.marks = self.marking.dying = None
         for meter in self._meters.values():
             meter.clear()
         for guard in self.guards.values():

@@ -25,6 +25,7 @@ class Said(NamedTuple):
 
     windows, pace: for ``Tally.windows``. why: of a verdict; None without one. kind: ``errors`` or ``latency``.
     evidence: plain numbers. anew: what was known before could not be read, and the evidence is only what came since.
+    made: by the counts of the process that is told this: it is the one to tell people.
     """
 
     windows: tuple[int, int]
@@ -33,6 +34,7 @@ class Said(NamedTuple):
     kind: str = ""
     evidence: Mapping[str, Any] = {}
     anew: bool = False
+    made: bool = False
 
 
 def policy_text(policy: GuardPolicy, candidates: int) -> str:
@@ -94,8 +96,7 @@ def word_of(said: Said) -> str:
     word: dict[str, Any] = {"windows": list(said.windows), "pace": said.pace, "evidence": said.evidence}
     if said.why is not None:
         word |= {"kind": said.kind, "why": said.why}
-    if said.anew:
-        word["anew"] = True
+    word |= {name: True for name in ("anew", "made") if getattr(said, name)}
     return json.dumps(word, separators=(",", ":"))
 
 
@@ -118,7 +119,8 @@ def read_word(word: str) -> Said | None:
         if pace is not None:
             p90, p99 = (float(seconds) for seconds in pace)
             pace = (p90, p99) if 0 < p90 <= p99 else None
-        known = Said((long, short), pace, evidence=evidence, anew=said.get("anew") is True)
+        anew, made = said.get("anew") is True, said.get("made") is True
+        known = Said((long, short), pace, evidence=evidence, anew=anew, made=made)
         return known if why is None else known._replace(why=str(why)[:_MAX_WHY], kind=str(said["kind"]))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None

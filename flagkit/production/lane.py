@@ -68,8 +68,9 @@ class Lane:
         self._sequence = 0
         self._guarded: Sequence[FlagDefinition] = ()
         self._pause_s = _STEP_S
-        #: Verdicts that were made here, to be told of once they are heard.
+        #: Verdicts that were made here, to be told of once they are heard, and those that people were told of.
         self._made: set[Place] = set()
+        self._told: set[Place] = set()
 
     def step(self) -> float:
         """One exchange; return the seconds until the next."""
@@ -81,6 +82,7 @@ class Lane:
         }
         if not trials:
             return pause_s
+        self._told &= trials.keys()
         self._sequence += 1
         reports = [
             Report(place, policy_text(guard.policy, len(guard.trials)), guard.collect(place.candidate))
@@ -124,8 +126,9 @@ class Lane:
         notice = self._guards.notice_of(guard, place.candidate)._replace(kind=said.kind, why=said.why)
         if guard.policy.action == ROLLBACK:
             self._guards.enter(notice)
-        if place in self._made:
+        if (said.made or place in self._made) and place not in self._told:
             self._made.discard(place)
+            self._told.add(place)
             self._tell(Told(notice, said.evidence, guard.policy.action == ROLLBACK))
 
     def _failed(self, error: FetchError) -> float:

@@ -69,7 +69,15 @@ def raised(chosen: Chosen, call: Any, error: BaseException, ignore: Ignored, sec
     elif isinstance(error, GeneratorExit):
         branch.end(call, None, seconds)  # whoever reads has had enough
     else:
-        branch.leave(call)
+        branch.leave(call, _dies(error))
+
+
+def _dies(error: BaseException) -> bool:
+    """Whether the process is ended as one that failed: so servers end a worker whose request takes too long."""
+    if not isinstance(error, SystemExit):
+        return False
+    code = error.code
+    return code is not None and (not isinstance(code, int) or code != 0)
 
 
 def _cut_off(kind: type[BaseException]) -> bool:

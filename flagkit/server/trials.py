@@ -40,9 +40,9 @@ _MAX_WHY: Final = 128
 
 
 class _Kept:
-    """A sitting in memory, what it goes by, and when its state was last kept."""
+    """A sitting in memory, what it goes by, and when its state was last kept. ``maker``: whose counts convicted."""
 
-    __slots__ = ("changed", "control", "definition", "kept_s", "policy", "sitting")
+    __slots__ = ("changed", "control", "definition", "kept_s", "maker", "policy", "sitting")
 
     def __init__(self, sitting: Sitting, definition: FlagDefinition, policy: str, control: str, now_s: float) -> None:
         self.sitting = sitting
@@ -51,6 +51,7 @@ class _Kept:
         self.control = control
         self.kept_s = now_s
         self.changed = False
+        self.maker: str | None = None
 
 
 class Trials:
@@ -86,12 +87,15 @@ class Trials:
                 continue
             kept = self._attended(trial, definition, policy, now_s)
             if counted and not expired:
+                open_before = kept.sitting.said.why is None
                 if kept.sitting.take(Counts(process, sequence, now_s, counted)):
                     kept.changed = True
                 else:
                     left_out.append({**trial._asdict(), "why": "the counts cannot be read by this version"})
+                if open_before and kept.sitting.said.why is not None:
+                    kept.maker = process
             said = kept.sitting.said
-            words.append({**trial._asdict(), "word": word_of(said)})
+            words.append({**trial._asdict(), "word": word_of(said._replace(made=process == kept.maker))})
             if said.why is not None:
                 self._roll_back(trial, kept, said.why)
             if kept.changed and now_s - kept.kept_s >= max(_KEEP_S, len(self._sittings) / _KEPT_A_SECOND):

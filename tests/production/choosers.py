@@ -32,7 +32,7 @@ class FakeBranch:
         key, patient = call
         self.chooser.ended.append(Ended(self.variant, key, error, seconds, patient))
 
-    def leave(self, call: Any) -> None:
+    def leave(self, call: Any, died: bool = False) -> None:
         self.chooser.left.append((self.variant, call[0]))
 
 

@@ -32,8 +32,10 @@ def serve(settings: dict[str, Any]) -> None:
     failing = {"on": settings["on"], "off": settings["off"]}
     candidates = calls = 0
     off_at: float | None = None
+    alerts: list[str] = []
     with made(settings) as client:
         client.wait_ready(10)
+        client.add_handler("alert", lambda told: alerts.append(str(told.message)))
         print(json.dumps({"ready": client.status.ready}), flush=True)
         next_s = time.monotonic()
         for _ in range(settings["calls"]):
@@ -48,11 +50,12 @@ def serve(settings: dict[str, Any]) -> None:
                 pass
             if calls % 10 == 0 and client.peek("f", "user-1").reason is not None and client.status.trips:
                 off_at = time.time()
+                time.sleep(1.5)  # an answer may be on its way that says who is to tell people
                 break
             next_s += 1 / settings["rate"]
             time.sleep(max(0.0, next_s - time.monotonic()))
         status = client.status
-    report = {"calls": calls, "candidates": candidates, "off_at": off_at, "trips": dict(status.trips)}
+    report = {"calls": calls, "candidates": candidates, "off_at": off_at, "trips": dict(status.trips), "alerts": alerts}
     print(json.dumps({**report, "fleet": status.fleet._asdict() if status.fleet else None}), flush=True)
 
 

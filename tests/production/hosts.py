@@ -30,6 +30,14 @@ def hang() -> None:
     threading.Event().wait()
 
 
+def give_up() -> None:
+    sys.exit(3)
+
+
+def leave() -> None:
+    sys.exit()
+
+
 def fail() -> None:
     raise ValueError
 

@@ -62,6 +62,8 @@ def test_what_none_of_them_could_tell_all_of_them_can_and_each_is_back_within_tw
     assert max(off_at) - min(off_at) < 2.0
     assert all("fails more often" in report["trips"]["f"] for report in reports)
     assert sum(report["candidates"] for report in reports) < 2500
+    (alert,) = [alert for report in reports for alert in report["alerts"]]  # people are told once, not by each
+    assert alert.startswith("trip of f: on is rolled back to off, revision 0: fails more often")
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -25,7 +25,7 @@ def publish(path: Path, flag: dict[str, object]) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("candidate", "kill_after_s"), [("abort", 60), ("loop", 3), ("hang", 3)])
+@pytest.mark.parametrize(("candidate", "kill_after_s"), [("abort", 60), ("loop", 3), ("hang", 3), ("give_up", 60)])
 def test_a_candidate_that_kills_or_hangs_workers_is_rolled_back(
     candidate: str, kill_after_s: float, flags: Path, tmp_path: Path
 ) -> None:
@@ -38,6 +38,11 @@ def test_a_candidate_that_kills_or_hangs_workers_is_rolled_back(
     assert said[-1] == "done", said
     assert set(said[:-1]) == {"off"}
     assert deaths == 2
+
+
+def test_a_worker_that_ends_in_peace_in_a_call_of_the_candidate_says_nothing_of_it(flags: Path, tmp_path: Path) -> None:
+    for _ in range(4):
+        assert Worker(tmp_path / "state", flags, "leave").end()[-1] == "on"
 
 
 def test_a_worker_that_is_killed_in_calls_of_the_control_says_nothing_of_the_candidate(

@@ -494,7 +494,7 @@ def test_with_a_directory_that_cannot_be_used_everything_else_works_and_one_warn
     path.mkdir()
     spoil(path)
     state_dir = path / "inside" if spoil is spoil_nothing_there else path
-    before = {each: each.lstat() for each in tmp_path.rglob("*")}
+    before = looks(tmp_path)
     source = ScriptedSource(DOCUMENT, CHANGED, NotModified())
     client = Client(source=source, sink=None, clock=StillClock(), config=Config(state_dir=state_dir))
     assert client.status.disk == "off"
@@ -509,8 +509,14 @@ def test_with_a_directory_that_cannot_be_used_everything_else_works_and_one_warn
     assert len(warnings) == 1
     assert warnings[0].startswith("last good definitions: off: ")
     assert str(path) in warnings[0]
-    assert {each: each.lstat() for each in tmp_path.rglob("*")} == before
+    assert looks(tmp_path) == before
     client.close()
+
+
+def looks(path: Path) -> dict[Path, Any]:
+    """What anybody has changed below, but not that somebody has read it."""
+    seen = {each: each.lstat() for each in path.rglob("*")}
+    return {each: (stat.st_mode, stat.st_uid, stat.st_size, stat.st_mtime_ns) for each, stat in seen.items()}
 
 
 def test_a_directory_of_the_system_is_no_reason_to_fail() -> None:
