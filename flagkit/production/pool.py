@@ -21,7 +21,6 @@ from flagkit.production.clocks import (
     ERRORS,
     HAD,
     LEAST_ARM,
-    LEAST_BLOCK,
     OUT,
     P90,
     P99,
@@ -241,21 +240,19 @@ class Pool:
         since_s, before = waiting.get(place, (now_s, None))
         if before is not None:
             row = [have + more for have, more in zip(before, row, strict=True)]
-        fewer = min(row[CONTROL], row[CANDIDATE])
-        if fewer >= LEAST_ARM and row[CONTROL] + row[CANDIDATE] >= LEAST_BLOCK:
+        # No block waits for more calls than that: the first ones of eight processes tell a gross failure at once.
+        if min(row[CONTROL], row[CANDIDATE]) >= LEAST_ARM:
             waiting.pop(place, None)
             self._judge(clock, row)
         else:
             waiting[place] = since_s, row
 
     def _end_cold(self, now_s: float) -> None:
-        """First calls that began to wait too long ago to meet any more: a block if they are one, else nothing."""
-        for clock, waiting in zip(self._clocks, self._open, strict=True):
-            for place, (since_s, row) in tuple(waiting.items()):
+        """First calls that began to wait too long ago to meet any more are nothing."""
+        for waiting in self._open:
+            for place, (since_s, _) in tuple(waiting.items()):
                 if place[1] < COLD_GROUPS and not 0 <= now_s - since_s < _COLD_S:
                     del waiting[place]
-                    if min(row[CONTROL], row[CANDIDATE]) >= LEAST_ARM:
-                        self._judge(clock, row)
 
     def _close(self, clock: Clock, waiting: dict[Place, tuple[float, Row]]) -> None:
         for _, row in waiting.values():
