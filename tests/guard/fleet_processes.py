@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flagkit import Client, Config, fleets, sources
+from flagkit import Client, Config, Reason, fleets, sources
 from tests.e2e.processes import KEY, Service
 from tests.unit.redises import redis_server
 
@@ -86,21 +86,18 @@ def _served(client: Client, flags: list[str], calls: int, chance: random.Random,
     said: dict[str, Any] = {flag: {"candidates": 0, "off_at": None, "why": None} for flag in flags}
     failing = {True: settings["on"], False: settings["off"]}
     going, next_s = list(flags), time.monotonic()
-    for number in range(calls):
-        chance.shuffle(going)
-        for flag in going:
+    for _ in range(calls):
+        for flag in tuple(going):
             try:
                 with client.gate(flag, f"user-{chance.randrange(UNITS)}") as gate:
+                    if gate.decision.reason is Reason.GUARD:
+                        said[flag] |= {"off_at": time.time(), "why": client.status.trips[flag]}
+                        going.remove(flag)
                     said[flag]["candidates"] += gate.on
                     if chance.random() < failing[gate.on]:
                         raise ValueError
             except ValueError:
                 pass
-        if number % 4 == 0 or number == calls - 1:
-            for flag, why in client.status.trips.items():
-                if flag in going:
-                    said[flag] |= {"off_at": time.time(), "why": why}
-                    going.remove(flag)
         if not going:
             break
         next_s += 1 / settings["rate"]
