@@ -98,7 +98,10 @@ def slope(samples: list[dict[str, float]], field: str) -> float:
 @pytest.mark.full
 def test_ten_minutes_with_a_fault_every_five_seconds_leave_nothing_behind(stage: Stage) -> None:
     server = stage.server
-    app = stage.start(callers=3, pause_s=0.0035, track_every=30, config={"flush_interval_s": 0.5})
+    # Who has met which version of a flag is remembered for a window, and each publication makes a version.
+    config = {"flush_interval_s": 0.5, "exposure_window_s": 60}
+    app = stage.start(callers=3, pause_s=0.0035, track_every=30, config=config)
+    app.may_repeat = True
     app.do(BOUNDED)
     app.run()
     app.sees(server.number)
