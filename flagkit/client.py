@@ -396,8 +396,9 @@ class Client:
         asker, signed = ANONYMOUS if context is None else as_context(context), self._overrides
         granted: Mapping[str, str] = {}
         if signed is not None and override:
-            definitions = self._awake().definitions
-            granted = signed.granted(override, asker.unit_text, self._feed.environment(), definitions)
+            # Not started again for each token that somebody makes up.
+            snapshot = self._awake() if type(self._answers) is _Asleep else self._feed.snapshot
+            granted = signed.granted(override, asker.unit_text, self._feed.environment(), snapshot.definitions)
         with entered(granting(asker, self, granted, override)):
             yield granted
 

@@ -219,12 +219,15 @@ def overriding(forced: Mapping[str, str | bool]) -> Iterator[None]:
 
 
 def granting(context: Context, client: object, forced: Mapping[str, str], token: str | None) -> Scope:
-    """A scope of ``context`` like the current one, with answers that are forced for ``client`` alone."""
+    """The scope of a request of its own: of ``context``, with answers that ``token`` forces for ``client`` alone.
+
+    What code has forced around it holds in it; what another request's token forces for the same client does not.
+    """
     outer = _SCOPE.get() or Scope(None, None)
-    if not forced:
-        return Scope(context, outer.forced, None, outer.granted, outer.token)
-    granted = {**(outer.granted or {}), client: {**(outer.forced_for(client) or {}), **forced}}
-    return Scope(context, outer.forced, None, granted, token)
+    granted = {other: known for other, known in (outer.granted or {}).items() if other is not client}
+    if forced:
+        granted[client] = {**(outer.forced or {}), **forced}
+    return Scope(context, outer.forced, None, granted or None, token if forced else None)
 
 
 def carry(function: Callable[P, R]) -> Callable[P, R]:

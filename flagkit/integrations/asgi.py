@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flagkit.client import Client
-from flagkit.integrations.visit import COOKIE, HEADER, ContextOf, Door
+from flagkit.integrations.visit import ContextOf, Door
 
 __all__ = ["FlagsMiddleware"]
 
@@ -39,7 +39,7 @@ class FlagsMiddleware:
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
-        token = connection.headers.get(HEADER) or connection.cookies.get(COOKIE)
+        token = self._door.token(connection.headers, lambda: connection.cookies)
         with await self._door.open(connection, token) as granted:
 
             async def send_marked(message: Message) -> None:

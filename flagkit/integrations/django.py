@@ -19,7 +19,7 @@ from django.utils.module_loading import import_string
 
 from flagkit.context import current_scope
 from flagkit.errors import ConfigError
-from flagkit.integrations.visit import COOKIE, HEADER, Door, astepped, stepped
+from flagkit.integrations.visit import Door, astepped, stepped
 
 __all__ = ["FlagsMiddleware"]
 
@@ -52,14 +52,17 @@ class FlagsMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self._asynchronous:
             return self._serve(request)
-        with self._door.scope(request, _token(request)) as granted:
+        with self._door.scope(request, self._token(request)) as granted:
             response: HttpResponseBase = self._get_response(request)
             return self._marked(response, granted)
 
     async def _serve(self, request: HttpRequest) -> HttpResponseBase:
-        with await self._door.open(request, _token(request)) as granted:
+        with await self._door.open(request, self._token(request)) as granted:
             response: HttpResponseBase = await self._get_response(request)
             return self._marked(response, granted)
+
+    def _token(self, request: HttpRequest) -> str | None:
+        return self._door.token(request.headers, lambda: request.COOKIES)
 
     def _marked(self, response: Any, granted: Mapping[str, str]) -> HttpResponseBase:
         for name, value in self._door.headers(granted, response.get("Vary")).items():
@@ -70,11 +73,6 @@ class FlagsMiddleware:
             response.streaming_content = step(current_scope(), response.streaming_content)
         whole: HttpResponseBase = response
         return whole
-
-
-def _token(request: HttpRequest) -> str | None:
-    token: str | None = request.headers.get(HEADER) or request.COOKIES.get(COOKIE)
-    return token
 
 
 def _loaded(given: Mapping[str, Any], name: str) -> Any:

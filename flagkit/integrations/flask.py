@@ -11,16 +11,17 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any, Final, cast
 
-from flask import Flask, Request, Response, g, request
+from flask import Flask, Request, Response, request
 
 from flagkit.boundary import contained
 from flagkit.client import Client
 from flagkit.context import current_scope
-from flagkit.integrations.visit import COOKIE, HEADER, ContextOf, Door, stepped
+from flagkit.integrations.visit import ContextOf, Door, stepped
 
 __all__ = ["Flags"]
 
-_OPEN: Final = "_flagkit_open"
+#: Where a request keeps its scope: not in ``g``, which a request made inside another shares with it.
+_OPEN: Final = "flagkit.open"
 
 
 class Flags:
@@ -48,13 +49,13 @@ class Flags:
         app.teardown_request(self._close)
 
     def _open(self) -> None:
-        token = request.headers.get(HEADER) or request.cookies.get(COOKIE)
+        token = self._door.token(request.headers, lambda: request.cookies)
         stack = ExitStack()
         granted = stack.enter_context(self._door.scope(request._get_current_object(), token))  # type: ignore[attr-defined]
-        setattr(g, _OPEN, (stack, granted))
+        request.environ[_OPEN] = (stack, granted)
 
     def _mark(self, response: Response) -> Response:
-        _, granted = g.get(_OPEN, (None, {}))
+        _, granted = request.environ.get(_OPEN, (None, {}))
         for name, value in self._door.headers(granted, response.headers.get("Vary")).items():
             response.headers[name] = value
         if response.is_streamed and not response.direct_passthrough:
@@ -63,7 +64,7 @@ class Flags:
         return response
 
     def _close(self, _: Any) -> None:
-        stack, _granted = g.pop(_OPEN, (None, {}))
+        stack, _granted = request.environ.pop(_OPEN, (None, {}))
         if stack is not None:
             # A test client that keeps a request open may end it elsewhere: that context is then gone, and its scope.
             contained(stack.close, otherwise=None)

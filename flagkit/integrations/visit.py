@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from inspect import isawaitable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from flagkit import default
 from flagkit.boundary import awaited, contained
@@ -27,6 +27,12 @@ CACHE_CONTROL: Final = "private, no-store"
 _NOBODY: Final = Context(None)
 #: From request to who is asking: a ``Context``, a unit, a mapping with ``unit``, or None for nobody.
 ContextOf = Callable[[T], Any]
+
+
+class _Headers(Protocol):
+    """What every framework's headers can do."""
+
+    def get(self, key: str, /) -> str | None: ...
 
 
 class Door:
@@ -49,6 +55,13 @@ class Door:
     @property
     def client(self) -> Client:
         return default.current() if self._client is None else self._client
+
+    def token(self, headers: _Headers, cookies: Callable[[], Mapping[str, str]]) -> str | None:
+        """The override that a request shows, if anybody asks for one. Raises: nothing, whatever the cookies are."""
+        if not self.client.takes_overrides:
+            return None
+        nothing: Mapping[str, str] = {}
+        return headers.get(HEADER) or contained(cookies, otherwise=nothing).get(COOKIE)
 
     def scope(self, request: Any, token: str | None) -> AbstractContextManager[Mapping[str, str]]:
         """The scope of ``request``. Raises: nothing."""

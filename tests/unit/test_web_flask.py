@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from flask import Flask, Response, g, session, stream_with_context
+from flask import Flask, Response, session, stream_with_context
 from flask.testing import FlaskClient
 from shop import COOKIE, HEADER, Meeting, asker, seen, shop, token, unit
 
@@ -137,6 +137,18 @@ def test_a_body_made_while_it_is_sent_is_in_the_scope(browser: FlaskClient, path
     assert unit() is None
 
 
+def test_a_request_made_inside_another_has_a_scope_of_its_own(app: Flask) -> None:
+    @app.get("/outer")
+    def outer() -> str:
+        inner = app.test_client().get("/", headers={"X-User": "bo"}).text
+        return f"{inner}; {seen(client)}"
+
+    response = app.test_client().get("/outer", headers={"X-User": "ann", HEADER: token()})
+    assert response.text == "bo off DEFAULT; ann on OVERRIDE"
+    assert response.headers["Cache-Control"] == "private, no-store"
+    assert unit() is None
+
+
 def test_requests_in_threads_at_the_same_time_have_a_scope_each(app: Flask) -> None:
     def ask(headers: dict[str, str]) -> str:
         return app.test_client().get("/meet", headers=headers).text
@@ -156,8 +168,8 @@ def test_the_function_may_use_the_session_and_the_default_client_serves() -> Non
     app.secret_key = "for tests"
     flags = Flags(context=lambda request: session.get("user") or request.args["user"])
     flags.init_app(app)
-    app.get("/")(lambda: f"{unit()} {g.get('nothing')}")
-    assert app.test_client().get("/?user=cy").text == "cy None"
+    app.get("/")(lambda: str(unit()))
+    assert app.test_client().get("/?user=cy").text == "cy"
 
 
 def test_a_wrong_argument_is_named() -> None:
