@@ -367,7 +367,7 @@ class Client:
     def override(self, answers: Mapping[str, str | bool]) -> AbstractContextManager[None]:
         """Force answers inside a ``with`` block, in this task only: flag -> variant, True (on) or False (off).
 
-        They hold for the flags that depend on these, and nothing of such calls is recorded for the flags forced.
+        They hold for the flags that depend on these. Nothing is recorded of calls that they make a difference to.
         An answer that is no variant of its flag is ignored.
         """
         return overriding(answers)
@@ -576,12 +576,15 @@ class Client:
         answers, context = self._answers, as_context(asker)
         forced = scope.forced if scope.granted is None else scope.forced_for(self)
         decision = answers.decide(flag, context, forced)
+        if forced and decision.error_code is None:
+            if decision.reason is Reason.OVERRIDE:
+                return decision
+            if decision is not answers.decide(flag, context):
+                return _unrecorded(decision)  # an override in a prerequisite made the difference
         if context is not scope.context or not issubclass(type(flag), str):
             return decision
         if decision.error_code is not None:
             return scope.pins.get((self, flag), decision)  # type: ignore[no-any-return]
-        if forced and decision is not answers.decide(flag, context):
-            return decision  # an override made the difference, here or in a prerequisite
         pinned: Decision = scope.pins.setdefault((self, flag), decision)
         if pinned is decision or decision.reason not in _ENDS_PIN:
             return pinned
@@ -646,3 +649,21 @@ class Client:
 
 def _nowhere(decision: Decision, key: bytes) -> None:
     """Records nothing."""
+
+
+def _unrecorded(decision: Decision) -> Decision:
+    """The same answer, which no exposure, guard or count of calls hears of: it is nobody's own."""
+    twin = Decision(
+        decision.flag,
+        decision.variant,
+        decision._value,
+        decision.reason,
+        enabled=decision.enabled,
+        rule=decision.rule,
+        assigned=decision.assigned,
+        version=decision.version,
+        telemetry=decision._telemetry,
+        arm=decision._arm,
+    )
+    twin._branch = UNCOUNTED
+    return twin

@@ -145,8 +145,8 @@ class Scope:
 
     ``context`` is None when only overrides are ambient. ``granted`` maps a client to all that is forced for it, where a
     signed override, which is good for that client alone, is part of it; ``token`` is that override, for messages to
-    carry. ``pins`` maps (client, flag) to the answer given and belongs to
-    whoever opened the scope (a dict store is atomic; tasks that inherit the scope share its pins).
+    carry. ``pins`` maps (client, flag) to the answer given and belongs to whoever opened the scope (a dict store is
+    atomic; tasks that inherit the scope share its pins).
     """
 
     __slots__ = ("context", "forced", "granted", "pins", "token")

@@ -78,7 +78,8 @@ class Door:
     def headers(self, granted: Mapping[str, str], vary: str | None) -> dict[str, str]:
         """What a response to such a request says of caching, given what it says of ``Vary``; empty: nothing.
 
-        A cache must never answer the bearer of an override from what others got, nor others from what the bearer got.
+        A cache must never answer others from what the bearer of an override got, nor, where the header brings it, the
+        bearer from what others got. To say the latter of cookies would keep caches from serving anybody.
         """
         if not self.client.takes_overrides:
             return {}
