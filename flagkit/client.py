@@ -23,7 +23,7 @@ from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
-from flagkit.production.branch import UNCOUNTED
+from flagkit.production.branch import BORROWED, UNCOUNTED
 from flagkit.production.gate import Gate
 from flagkit.production.passage import Chosen, GateOptions, Ignored
 from flagkit.runtime.handlers import Event, EventDetails, Handler
@@ -665,5 +665,5 @@ def _unrecorded(decision: Decision) -> Decision:
         telemetry=decision._telemetry,
         arm=decision._arm,
     )
-    twin._branch = UNCOUNTED
+    twin._branch = BORROWED
     return twin

@@ -44,6 +44,7 @@ class FlagsMiddleware:
 
             async def send_marked(message: Message) -> None:
                 if message["type"] == "http.response.start":
+                    message.setdefault("headers", [])  # they may be left out
                     headers = MutableHeaders(scope=message)
                     vary = ", ".join(headers.getlist("Vary")) or None
                     for name, value in self._door.headers(granted, vary).items():

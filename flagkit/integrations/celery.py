@@ -18,7 +18,7 @@ from celery.signals import before_task_publish, task_postrun, task_prerun
 
 from flagkit.boundary import contained
 from flagkit.client import Client
-from flagkit.context import Context, Scope, current_scope
+from flagkit.context import Context, current_scope
 from flagkit.errors import ConfigError
 from flagkit.integrations.visit import ContextOf, Door
 
@@ -80,8 +80,8 @@ class _Carrier:
     def publish(self, headers: Any = None, **_: Any) -> None:
         """A message is about to be sent."""
         scope = current_scope()
-        if scope is not None and isinstance(headers, dict):
-            told = contained(_written, scope, self._attributes, otherwise=None)
+        if scope is not None and scope.context is not None and isinstance(headers, dict):
+            told = contained(_written, scope.context, scope.token, self._attributes, otherwise=None)
             if told is not None:
                 headers[NAME] = told
 
@@ -92,7 +92,7 @@ class _Carrier:
         told = task.request.get(NAME)
         stack = ExitStack()
         if isinstance(told, str) and len(told) <= MAX_HEADER:
-            nobody: tuple[Context | None, str | None] = (Context(None), None)
+            nobody: tuple[Context, str | None] = (Context(None), None)
             context, token = contained(_read, told, otherwise=nobody)
             stack.enter_context(self._door.client.scope(context, override=token))
         else:
@@ -106,13 +106,11 @@ class _Carrier:
             contained(stack.close, otherwise=None)
 
 
-def _written(scope: Scope, names: frozenset[str] | None) -> str:
+def _written(context: Context, token: str | None, names: frozenset[str] | None) -> str:
     """The header for a scope. Raises: whatever a hostile context does."""
-    context, told = scope.context, {"override": scope.token}
-    said = told | {"context": None if context is None else _fields(context, names)}
-    text = json.dumps(said)
-    if len(text) > MAX_HEADER and context is not None:
-        text = json.dumps(told | {"context": _fields(context, frozenset())})
+    text = json.dumps({"context": _fields(context, names), "override": token})
+    if len(text) > MAX_HEADER:
+        text = json.dumps({"context": _fields(context, frozenset()), "override": token})
     return text
 
 
@@ -129,12 +127,10 @@ def _fields(context: Context, names: frozenset[str] | None) -> dict[str, Any]:
     return fields
 
 
-def _read(text: str) -> tuple[Context | None, str | None]:
+def _read(text: str) -> tuple[Context, str | None]:
     """The context and the token of a header. Raises: whatever is wrong with it."""
     said: Mapping[str, Any] = json.loads(text)
     fields, token = said["context"], said["override"]
-    if fields is None:
-        return None, token
     unit = {"unit": fields["unit"]} if "unit" in fields else {}  # left out is not None: a context without a unit
     attributes, enrolments, synthetic = dict(fields["attributes"]), fields["enrolments"], fields["synthetic"] is True
     return Context(**unit, attributes=attributes, enrolments=enrolments, synthetic=synthetic), token

@@ -73,8 +73,11 @@ class Keys:
         return f"Keys({', '.join(self._serializers)})"
 
     def sign(self, claim: Claim) -> str:
-        """The token: the key's id, a dot, and what itsdangerous makes of the claim."""
-        return f"{self.signing}.{self._serializers[self.signing].dumps([*claim])}"
+        """The token: the key's id, a dot, and what itsdangerous makes of the claim. Raises: ConfigError if too long."""
+        token = f"{self.signing}.{self._serializers[self.signing].dumps([*claim])}"
+        if len(token) > MAX_TOKEN:
+            raise ConfigError("flags", claim.flags, f"fewer of them: a token has at most {MAX_TOKEN:,} characters")
+        return token
 
     def read(self, token: object) -> Claim | str:
         """What a token says, or in a word why it says nothing. Raises: nothing."""

@@ -193,6 +193,12 @@ def test_a_task_whose_sender_has_no_scope_asks_as_the_application_says() -> None
     assert answer(look) == "None None INVALID_CONTEXT"
 
 
+def test_what_code_forces_does_not_travel() -> None:
+    install(client, context=lambda _: "cy")
+    with client.override({"new-checkout": True}):
+        assert answer(look) == "cy off DEFAULT"
+
+
 def test_a_task_that_is_called_on_the_spot_is_in_the_scope_of_there() -> None:
     with client.scope("ann", override=token()), flagkit.scope("bo"):
         assert look.apply().get() == "bo on OVERRIDE"

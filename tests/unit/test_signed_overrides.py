@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import pytest
@@ -259,6 +260,11 @@ def test_what_cannot_be_signed_is_named(arguments: dict[str, Any], field: str) -
     usual: dict[str, Any] = {"flags": {"a": "on"}, "environment": "production", "unit": None, "hours": 1}
     with pytest.raises(ConfigError, match=f"^{field}: got"):
         new_claim(**{**usual, **arguments}, now_ms=0, token_id="id")
+
+
+def test_a_token_that_would_be_too_long_is_not_made() -> None:
+    with pytest.raises(ConfigError, match=r"flags: got .* a token has at most 3,072 characters"):
+        token(flags={secrets.token_urlsafe(96): "on" for _ in range(20)}, unit=secrets.token_urlsafe(700))
 
 
 def test_whether_a_flag_is_overridable_is_no_part_of_its_version(make: Make) -> None:

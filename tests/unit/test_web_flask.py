@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from shop import COOKIE, HEADER, Meeting, asker, seen, shop, token, unit
 
 import flagkit
+from flagkit import default
 from flagkit.errors import ConfigError
 from flagkit.integrations.flask import Flags
 
@@ -163,6 +164,14 @@ def test_an_executor_has_the_scope_that_is_carried_to_it_and_keeps_nothing(brows
     assert browser.get("/pool", headers={"X-User": "ann", HEADER: token()}).text == "ann on OVERRIDE"
 
 
+@pytest.fixture
+def no_default_client() -> Iterator[None]:
+    yield
+    default.current().close(0)
+    default._client = None
+
+
+@pytest.mark.usefixtures("no_default_client")
 def test_the_function_may_use_the_session_and_the_default_client_serves() -> None:
     app = Flask(__name__)
     app.secret_key = "for tests"
