@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
-from celery.signals import before_task_publish, task_postrun, task_prerun
+from celery.signals import before_task_publish, setup_logging, task_postrun, task_prerun
 from shop import PATIENCE_S, Meeting, seen, shop, token, unit
 
 import flagkit
@@ -83,8 +84,14 @@ def seen_header(signature: Any) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def worker() -> Iterator[None]:
+    def leave_logging_alone(**_: Any) -> None: ...
+
+    setup_logging.connect(leave_logging_alone, weak=False, dispatch_uid="test")
+    before = logging.root.level, logging.root.handlers.copy()
     with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False):
         yield
+    setup_logging.disconnect(dispatch_uid="test")
+    assert (logging.root.level, logging.root.handlers) == before
 
 
 @pytest.fixture(autouse=True)
