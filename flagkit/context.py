@@ -15,6 +15,7 @@ from functools import wraps
 from typing import Any, Final, Literal, ParamSpec, TypeVar, cast
 
 from flagkit.boundary import contained
+from flagkit.errors import ConfigError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -236,10 +237,13 @@ def carry(function: Callable[P, R]) -> Callable[P, R]:
         pool.map(flagkit.carry(render), pages)
 
     Context, overrides and pinned answers go along; nothing is left behind in the thread. Coroutine functions too.
-    Threads of ``asyncio.to_thread`` and tasks of asyncio have the scope anyway. Raises: what ``function`` raises.
+    Threads of ``asyncio.to_thread`` and tasks of asyncio have the scope anyway. Raises: ConfigError, when it is no
+    function; called, what the function raises.
     """
     import inspect  # as in production.drivers: not at import
 
+    if not callable(function):
+        raise ConfigError("function", function, "a function")
     scope = _SCOPE.get()
 
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -32,7 +32,7 @@ class FlagsMiddleware:
 
     def __init__(self, app: ASGIApp, context: ContextOf[HTTPConnection], client: Client | None = None) -> None:
         self._app = app
-        self._door = Door(context, client)
+        self._door = Door(context, client, asynchronous=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):

@@ -29,8 +29,8 @@ class FlagsMiddleware:
 
     The setting ``FLAGKIT`` is a dict:
         context: ``HttpRequest`` -> a ``Context``, a unit, a mapping with ``unit``, or None for nobody; the function, or
-            its dotted path. Under ASGI it may be a coroutine function, which can ``await request.auser()``. If it
-            raises, answers are the callers' defaults.
+            its dotted path. Under ASGI, where all middleware behind this is asynchronous too, it may be a coroutine
+            function, which can ``await request.auser()``. If it raises, answers are the callers' defaults.
         client: a ``flagkit.Client``, or its dotted path; left out: the default client of the moment.
 
     Raises: ConfigError naming the setting, when the server starts. Later nothing of its own.
@@ -44,8 +44,8 @@ class FlagsMiddleware:
         given = getattr(settings, "FLAGKIT", None)
         if not isinstance(given, Mapping) or not given.keys() <= {"context", "client"} or "context" not in given:
             raise ConfigError("settings.FLAGKIT", given, 'a dict with "context" and, if need be, "client"')
-        self._door = Door(_loaded(given, "context"), _loaded(given, "client"))
         self._asynchronous = iscoroutinefunction(get_response)
+        self._door = Door(_loaded(given, "context"), _loaded(given, "client"), asynchronous=self._asynchronous)
         if self._asynchronous:
             markcoroutinefunction(self)
 

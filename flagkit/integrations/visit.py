@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Final, Protocol, TypeVar
 
 from flagkit import default
@@ -38,15 +38,18 @@ class _Headers(Protocol):
 class Door:
     """Opens the scope of requests, for one framework's middleware.
 
-    Args: context, request -> who is asking; client, None for the default one of the moment.
+    Args: context, request -> who is asking; client, None for the default one of the moment; asynchronous, whether
+        there is a loop in which a coroutine function can be awaited.
     Raises: ConfigError naming the argument.
     """
 
     __slots__ = ("_client", "_context")
 
-    def __init__(self, context: ContextOf[Any], client: Client | None = None) -> None:
+    def __init__(self, context: ContextOf[Any], client: Client | None = None, *, asynchronous: bool = False) -> None:
         if not callable(context):
             raise ConfigError("context", context, "a function: request -> context, unit or None")
+        if not asynchronous and iscoroutinefunction(context):
+            raise ConfigError("context", context, "a plain function: nothing can be awaited here")
         if client is not None and not isinstance(client, Client):
             raise ConfigError("client", client, "a flagkit.Client, or None for the default client")
         self._context = context

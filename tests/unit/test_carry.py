@@ -14,6 +14,7 @@ import pytest
 from shop import Meeting, seen, shop, token, unit
 
 import flagkit
+from flagkit.errors import ConfigError
 
 HERE = Path(__file__).parent
 client = shop()
@@ -68,6 +69,11 @@ def test_a_coroutine_function_stays_one_and_what_is_raised_passes() -> None:
     with pytest.raises(LookupError, match="for ann"):
         asyncio.run(carried("for"))
     assert unit() is None
+
+
+def test_what_cannot_be_called_cannot_be_carried() -> None:
+    with pytest.raises(ConfigError, match="function: got 5; expected a function"):
+        flagkit.carry(5)  # type: ignore[arg-type]
 
 
 def test_scopes_of_threads_at_the_same_time_are_their_own() -> None:

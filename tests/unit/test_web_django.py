@@ -236,6 +236,7 @@ def test_requests_in_tasks_at_the_same_time_have_a_scope_each() -> None:
         ({"context": "no.such.function"}, r"^settings.FLAGKIT\['context'\]: got 'no.such.function'"),
         ({"context": 5}, r"^context: got 5"),
         ({"context": context_of, "client": 5}, r"^client: got 5"),
+        ({"context": find_out}, r"^context: got <function find_out .*; expected a plain function"),
     ],
 )
 def test_a_wrong_setting_is_named_when_the_server_starts(given: Any, said: str) -> None:
