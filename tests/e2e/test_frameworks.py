@@ -58,7 +58,7 @@ def override(unit: str) -> str:
     ("server", "said"),
     [
         ((*GUNICORN, "--threads", "8", "flask_app:app"), "Listening at:"),
-        ((*GUNICORN, "--worker-class", "gevent", "flask_app:app"), "Listening at:"),
+        pytest.param((*GUNICORN, "-k", "gevent", "flask_app:app"), "Listening at:", marks=pytest.mark.full),
         ((*GUNICORN, "--threads", "8", "django_app:wsgi"), "Listening at:"),
         ((*UVICORN, "--lifespan", "off", "django_app:asgi"), "running on"),
         ((*UVICORN, "fastapi_app:app"), "running on"),

@@ -10,6 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import greenlet
 import pytest
 from shop import Meeting, seen, shop, token, unit
 
@@ -110,6 +111,21 @@ def test_pinned_answers_of_tasks_at_the_same_time_are_their_own() -> None:
     assert (a, b) == (again_a, again_b)
 
 
+def test_scopes_of_greenlets_at_the_same_time_are_their_own() -> None:
+    def serve(user: str, shown: str | None) -> list[str]:
+        with client.scope(user, override=shown):
+            before = seen(client)
+            here.switch()
+            return [before, seen(client)]
+
+    here = greenlet.getcurrent()
+    overridden, plain = greenlet.greenlet(serve), greenlet.greenlet(serve)
+    overridden.switch("ann", token())
+    plain.switch("bo", None)
+    assert unit() is None
+    assert (overridden.switch(), plain.switch()) == (["ann on OVERRIDE"] * 2, ["bo off DEFAULT"] * 2)
+
+
 GREENLETS = """
 from gevent import monkey
 monkey.patch_all()
@@ -143,6 +159,7 @@ print(*(job.value for job in jobs), sep="; ")
 """
 
 
+@pytest.mark.full  # which is run where gevent is installed
 @pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="not installed: gevent; see the extra faults")
 def test_requests_in_greenlets_at_the_same_time_have_a_scope_each() -> None:
     # In a process of its own: what gevent has patched it cannot give back.
