@@ -7,7 +7,7 @@ Feature flags decided inside this process, exposures recorded once, and a way ba
 from flagkit import sinks, sources
 from flagkit.client import Client
 from flagkit.config import Config
-from flagkit.context import Context, scope
+from flagkit.context import Context, carry, scope
 from flagkit.core.explain import Explanation
 from flagkit.core.policy import GuardPolicy
 from flagkit.decision import Decision, ErrorCode, Reason
@@ -40,6 +40,7 @@ __all__ = [
     "Problem",
     "Reason",
     "Status",
+    "carry",
     "configure",
     "decide",
     "enabled",

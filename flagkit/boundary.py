@@ -6,7 +6,7 @@ Whatever calls them goes through here and says what stands in for their answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -21,6 +21,16 @@ def contained(
     """
     try:
         return call(*args)
+    except Exception as error:  # noqa: BLE001 - the boundary to foreign code
+        if failed is not None:
+            failed(error)
+        return otherwise
+
+
+async def awaited(call: Awaitable[_T], *, otherwise: _T, failed: Callable[[Exception], None] | None = None) -> _T:
+    """``contained`` for what is already called and only has to be awaited. Raises: as there."""
+    try:
+        return await call
     except Exception as error:  # noqa: BLE001 - the boundary to foreign code
         if failed is not None:
             failed(error)

@@ -15,7 +15,7 @@ from flagkit.arguments import UNSET, checked_clock, checked_config, checked_ends
 from flagkit.boundary import contained
 from flagkit.clock import Clock
 from flagkit.config import Config
-from flagkit.context import ANONYMOUS, Context, Scope, as_context, current_scope, overriding
+from flagkit.context import ANONYMOUS, Context, Scope, as_context, current_scope, entered, granting, overriding
 from flagkit.core.explain import Explanation, explain
 from flagkit.core.logic import Decide, Forced
 from flagkit.core.policy import GuardPolicy
@@ -23,7 +23,7 @@ from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
-from flagkit.production.branch import UNCOUNTED
+from flagkit.production.branch import BORROWED, UNCOUNTED
 from flagkit.production.gate import Gate
 from flagkit.production.passage import Chosen, GateOptions, Ignored
 from flagkit.runtime.handlers import Event, EventDetails, Handler
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from flagkit.fleets import Fleet
     from flagkit.production.alerts import Messenger
     from flagkit.production.guards import Told
+    from flagkit.production.overrides import SignedOverrides
     from flagkit.runtime.usage import Reporting
 
 T = TypeVar("T")
@@ -43,6 +44,10 @@ T = TypeVar("T")
 
 #: Answers that a pinned one gives way to: nobody waits for the end of a request to be safe.
 _ENDS_PIN: Final = (Reason.DISABLED, Reason.GUARD, Reason.PREREQUISITE_FAILED)
+
+
+#: Who asks when the application's own function could not say it.
+_NOBODY: Final = Context(None)
 
 
 #: The longest that a close waits for the guards' thread, seconds.
@@ -117,6 +122,7 @@ class Client:
         ends = checked_ends(url, key, source, sink, fleet, webhook)
         self._errors: dict[str, int] = {}
         self._closed = False
+        self._overrides: SignedOverrides | None = None
         self._answers: _Answers = _Asleep(self)
         self._guarding = Guarding(self._config, self._clock, ends.fleet, self._tripped, self._slumber)
         self._guards = self._guarding.guards
@@ -265,12 +271,12 @@ class Client:
 
     def decide_all(self, context: object = None) -> dict[str, Decision]:
         """The answers of all flags, by key; records nothing. Raises: nothing."""
-        forced = scope.forced if (scope := current_scope()) else None
+        forced = scope.forced_for(self) if (scope := current_scope()) else None
         return self._awake().decide_all(self._resolve(context), forced)
 
     def explain(self, flag: str, context: object = None) -> Explanation:
         """Why the flag answers what it does: every rule tried, every condition, bucket and bound; records nothing."""
-        forced = scope.forced if (scope := current_scope()) else None
+        forced = scope.forced_for(self) if (scope := current_scope()) else None
         return explain(self._awake(), flag, self._resolve(context), forced)
 
     # -- gates -------------------------------------------------------------------------------------------------------
@@ -361,10 +367,49 @@ class Client:
     def override(self, answers: Mapping[str, str | bool]) -> AbstractContextManager[None]:
         """Force answers inside a ``with`` block, in this task only: flag -> variant, True (on) or False (off).
 
-        They hold for the flags that depend on these, and nothing of such calls is recorded for the flags forced.
+        They hold for the flags that depend on these. Nothing is recorded of calls that they make a difference to.
         An answer that is no variant of its flag is ignored.
         """
         return overriding(answers)
+
+    def allow_overrides(self, keys: str | Mapping[str, str]) -> None:
+        """From now on take signed overrides, for flags with ``"overridable": true``; see ``scope``.
+
+        Args: keys, ``"id:secret,id:secret"`` or id -> secret, each of at least 32 characters; all are accepted.
+        Raises: ConfigError, which shows no secret; ModuleNotFoundError without the extra ``overrides``.
+        """
+        from flagkit.production.overrides import SignedOverrides
+
+        self._overrides = SignedOverrides(keys, self._clock.wall_ms)
+
+    @contextmanager
+    def scope(self, context: object = None, *, override: str | None = None) -> Iterator[Mapping[str, str]]:
+        """One request or task: its context is ambient, and a signed override that is good holds in it, in no other.
+
+        Args: context, as in ``enabled``, or a function without parameters that makes it; None is nobody. override, the
+            token that came with the request, if any; one that is refused changes nothing and is counted in ``status``.
+        Yields: flag -> variant that the override forces; empty without one.
+        Raises: nothing of its own. When the function raises, answers are the callers' defaults (INVALID_CONTEXT).
+        """
+        if callable(context):
+            context = contained(context, otherwise=_NOBODY, failed=self.context_failed)
+        asker, signed = ANONYMOUS if context is None else as_context(context), self._overrides
+        granted: Mapping[str, str] = {}
+        if signed is not None and override:
+            # Not started again for each token that somebody makes up.
+            snapshot = self._awake() if type(self._answers) is _Asleep else self._feed.snapshot
+            granted = signed.granted(override, asker.unit_text, self._feed.environment(), snapshot.definitions)
+        with entered(granting(asker, self, granted, override)):
+            yield granted
+
+    def context_failed(self, _: Exception) -> None:
+        """For integrations: the application could not say who asks. Counted in ``status.errors``."""
+        self._errors["CONTEXT_FAILED"] = self._errors.get("CONTEXT_FAILED", 0) + 1
+
+    @property
+    def takes_overrides(self) -> bool:
+        """Whether ``allow_overrides`` has been called."""
+        return self._overrides is not None
 
     # -- listening ---------------------------------------------------------------------------------------------------
 
@@ -500,6 +545,7 @@ class Client:
             worker_faults=sum(end.faults for end in (*always, recording, reporting) if end is not None),
             disk=worst(feed.poller.disk, guarding.disk, recording.disk if recording is not None else None),
             usage=reporting.state if reporting is not None else None,
+            overrides=dict(self._overrides.counts) if self._overrides is not None else {},
         )
 
     # -- within ------------------------------------------------------------------------------------------------------
@@ -528,13 +574,17 @@ class Client:
     def _decide_in(self, scope: Scope, flag: str, asker: Any) -> Decision:
         """The answer inside a scope: forced ones first, and for the ambient context the one given before."""
         answers, context = self._answers, as_context(asker)
-        decision = answers.decide(flag, context, scope.forced)
+        forced = scope.forced if scope.granted is None else scope.forced_for(self)
+        decision = answers.decide(flag, context, forced)
+        if forced and decision.error_code is None:
+            if decision.reason is Reason.OVERRIDE:
+                return decision
+            if decision is not answers.decide(flag, context):
+                return _unrecorded(decision)  # an override in a prerequisite made the difference
         if context is not scope.context or not issubclass(type(flag), str):
             return decision
         if decision.error_code is not None:
             return scope.pins.get((self, flag), decision)  # type: ignore[no-any-return]
-        if scope.forced and decision is not answers.decide(flag, context):
-            return decision  # an override made the difference, here or in a prerequisite
         pinned: Decision = scope.pins.setdefault((self, flag), decision)
         if pinned is decision or decision.reason not in _ENDS_PIN:
             return pinned
@@ -599,3 +649,21 @@ class Client:
 
 def _nowhere(decision: Decision, key: bytes) -> None:
     """Records nothing."""
+
+
+def _unrecorded(decision: Decision) -> Decision:
+    """The same answer, which no exposure, guard or count of calls hears of: it is nobody's own."""
+    twin = Decision(
+        decision.flag,
+        decision.variant,
+        decision._value,
+        decision.reason,
+        enabled=decision.enabled,
+        rule=decision.rule,
+        assigned=decision.assigned,
+        version=decision.version,
+        telemetry=decision._telemetry,
+        arm=decision._arm,
+    )
+    twin._branch = BORROWED
+    return twin

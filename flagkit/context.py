@@ -8,12 +8,17 @@ INVALID_CONTEXT. The evaluation path calls ``as_context`` and reads ``_key``; no
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, Literal
+from functools import wraps
+from typing import Any, Final, Literal, ParamSpec, TypeVar, cast
 
 from flagkit.boundary import contained
+from flagkit.errors import ConfigError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MAX_UNIT_BYTES: Final = 1024
 _MAX_INT: Final = 1 << 63
@@ -139,21 +144,32 @@ def _from_mapping(given: Mapping[str, Any]) -> Context:
 class Scope:
     """The ambient state of one request or task: a context, answers pinned for it, and forced answers.
 
-    ``context`` is None when only overrides are ambient. ``pins`` maps (client, flag) to the answer given and belongs to
-    whoever opened the scope (a dict store is atomic; tasks that inherit the scope share its pins).
+    ``context`` is None when only overrides are ambient. ``granted`` maps a client to all that is forced for it, where a
+    signed override, which is good for that client alone, is part of it; ``token`` is that override, for messages to
+    carry. ``pins`` maps (client, flag) to the answer given and belongs to whoever opened the scope (a dict store is
+    atomic; tasks that inherit the scope share its pins).
     """
 
-    __slots__ = ("context", "forced", "pins")
+    __slots__ = ("context", "forced", "granted", "pins", "token")
 
     def __init__(
         self,
         context: Context | None,
         forced: Mapping[str, str | bool] | None,
         pins: dict[tuple[object, str], Any] | None = None,
+        granted: Mapping[object, Mapping[str, str | bool]] | None = None,
+        token: str | None = None,
     ) -> None:
         self.context = context
         self.forced = forced
         self.pins: dict[tuple[object, str], Any] = {} if pins is None else pins
+        self.granted = granted
+        self.token = token
+
+    def forced_for(self, client: object) -> Mapping[str, str | bool] | None:
+        """Flag -> what is forced when ``client`` is asked."""
+        granted = self.granted
+        return self.forced if granted is None else granted.get(client, self.forced)
 
 
 _SCOPE: Final[ContextVar[Scope | None]] = ContextVar("flagkit_scope", default=None)
@@ -163,7 +179,8 @@ current_scope = _SCOPE.get
 
 
 @contextmanager
-def _enter(scope: Scope) -> Iterator[None]:
+def entered(scope: Scope | None) -> Iterator[None]:
+    """Make ``scope`` the current one for a block; None: no scope. May be entered by many threads at once."""
     token = _SCOPE.set(scope)
     try:
         yield
@@ -185,7 +202,7 @@ def scope(unit: object = _ABSENT, /, **attributes: Any) -> Iterator[Context]:
         context = Context(unit.unit, {**unit.attributes, **attributes}, unit.enrolments, unit.synthetic)
     else:
         context = unit
-    with _enter(Scope(context, outer.forced if outer else None)):
+    with entered(Scope(context, outer.forced, None, outer.granted, outer.token) if outer else Scope(context, None)):
         yield context
 
 
@@ -196,6 +213,46 @@ def overriding(forced: Mapping[str, str | bool]) -> Iterator[None]:
     if outer is None:
         inner = Scope(None, dict(forced))
     else:
-        inner = Scope(outer.context, {**(outer.forced or {}), **forced}, outer.pins)
-    with _enter(inner):
+        granted = outer.granted and {client: {**known, **forced} for client, known in outer.granted.items()}
+        inner = Scope(outer.context, {**(outer.forced or {}), **forced}, outer.pins, granted, outer.token)
+    with entered(inner):
         yield
+
+
+def granting(context: Context, client: object, forced: Mapping[str, str], token: str | None) -> Scope:
+    """The scope of a request of its own: of ``context``, with answers that ``token`` forces for ``client`` alone.
+
+    What code has forced around it holds in it; what another request's token forces for the same client does not.
+    """
+    outer = _SCOPE.get() or Scope(None, None)
+    granted = {other: known for other, known in (outer.granted or {}).items() if other is not client}
+    if forced:
+        granted[client] = {**(outer.forced or {}), **forced}
+    return Scope(context, outer.forced, None, granted or None, token if forced else None)
+
+
+def carry(function: Callable[P, R]) -> Callable[P, R]:
+    """``function``, called in the scope of now wherever and whenever it is called: in an executor, a thread, a task.
+
+        pool.map(flagkit.carry(render), pages)
+
+    Context, overrides and pinned answers go along; nothing is left behind in the thread. Coroutine functions too.
+    Threads of ``asyncio.to_thread`` and tasks of asyncio have the scope anyway. Raises: ConfigError, when it is no
+    function; called, what the function raises.
+    """
+    import inspect  # as in production.drivers: not at import
+
+    if not callable(function):
+        raise ConfigError("function", function, "a function")
+    scope = _SCOPE.get()
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with entered(scope):
+            return function(*args, **kwargs)
+
+    async def call_and_await(*args: P.args, **kwargs: P.kwargs) -> Any:
+        with entered(scope):
+            return await cast("Any", function(*args, **kwargs))
+
+    carried = call_and_await if inspect.iscoroutinefunction(function) else call
+    return cast("Callable[P, R]", wraps(function)(carried))

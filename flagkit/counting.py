@@ -12,6 +12,7 @@ from typing import Any
 from flagkit.arguments import UNSET
 from flagkit.decision import Decision, Reason
 from flagkit.flags import Flag
+from flagkit.production.branch import BORROWED
 
 
 def count_calls(client: Any, count: Callable[[str, bool, str | None], None]) -> None:
@@ -23,8 +24,12 @@ def count_calls(client: Any, count: Callable[[str, bool, str | None], None]) -> 
     resolve, decide, peek = client._resolve, client._decide, client.peek
     plain_expose, plain_choose, otherwise = client.expose, client.choose, client._otherwise
 
+    def counts(decision: Decision, context: object) -> bool:
+        overridden = decision.reason is Reason.OVERRIDE or decision._branch is BORROWED
+        return not overridden and not resolve(context).synthetic
+
     def met(decision: Decision, context: object) -> None:
-        if decision.reason is not Reason.OVERRIDE and not resolve(context).synthetic:
+        if counts(decision, context):
             count(decision.flag, decision.enabled, decision.variant)
 
     def enabled(flag: str, context: object = None, default: bool = UNSET) -> bool:
@@ -35,7 +40,7 @@ def count_calls(client: Any, count: Callable[[str, bool, str | None], None]) -> 
             if default is UNSET:
                 default = isinstance(flag, Flag) and flag.default is True
             answer = otherwise(decision, default)
-        if decision.reason is not Reason.OVERRIDE and not resolve(context).synthetic:
+        if counts(decision, context):
             count(decision.flag, answer is True, None)
         return answer
 

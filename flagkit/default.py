@@ -83,6 +83,11 @@ def _default() -> Client:
     return client
 
 
+def current() -> Client:
+    """The default client of the moment, for integrations that were given none."""
+    return _default()
+
+
 def enabled(flag: str, context: object = None, *, default: bool = UNSET) -> bool:
     """``Client.enabled`` on the default client."""
     return _default().enabled(flag, context, default=default)

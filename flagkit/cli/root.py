@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "history": ("history", "Show who changed what in a definitions file, when and why."),
     "kill": ("kill", "Switch a flag off for everyone."),
     "lint": ("lint", "Compare definitions with the code that asks for them."),
+    "override": ("override", "Sign an override for one person's requests in production."),
     "power": ("power", "Say how soon a guard would find a regression."),
     "publish": ("publish", "Put definitions into Redis and tell every client of the change."),
     "ramp": ("ramp", "Change the percentage of a rollout."),
@@ -37,7 +38,13 @@ COMMANDS: Final = {
     "validate": ("validate", "Check definitions files; one line a mistake."),
 }
 #: Modules that only an extra brings -> the extra.
-_EXTRAS: Final = {"jsonschema": "cli", "starlette": "server", "uvicorn": "server", "redis": "redis"}
+_EXTRAS: Final = {
+    "jsonschema": "cli",
+    "starlette": "server",
+    "uvicorn": "server",
+    "redis": "redis",
+    "itsdangerous": "overrides",
+}
 
 
 class _WrongUsage(click.UsageError):

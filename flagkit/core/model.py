@@ -104,6 +104,13 @@ class Prerequisite(NamedTuple):
     variants: tuple[str, ...]
 
 
+class Overridable(NamedTuple):
+    """A flag takes signed overrides, but none issued until ``issued_after_ms``, and none with a ``revoked`` id."""
+
+    issued_after_ms: int | None = None
+    revoked: frozenset[str] = frozenset()
+
+
 class FlagDefinition(NamedTuple):
     """One flag. ``variants`` maps names to JSON values; ``off`` and ``default`` are two of the names.
 
@@ -112,6 +119,7 @@ class FlagDefinition(NamedTuple):
     tripped: variants that whoever serves the definitions has seen trip in the guard's revision -> why.
     remarks: what is wrong in it although it is used.
     client: browsers and other clients that anybody may take apart may be told what it answers.
+    overridable: on what terms it takes signed overrides; None: it takes none.
     telemetry: what its backend's own events say of the flag, by name; it travels with exposures.
     logic: what decides in place of ``prerequisites`` to ``rules``, in dialects whose backend decides its own way.
     """
@@ -140,6 +148,7 @@ class FlagDefinition(NamedTuple):
     client: bool = False
     telemetry: Mapping[str, str | int | bool] = {}
     remarks: tuple[Problem, ...] = ()
+    overridable: Overridable | None = None
 
     @property
     def is_partial(self) -> bool:

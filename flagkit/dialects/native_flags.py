@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from flagkit.core import policy
 from flagkit.core.dates import DATE_FORM, parse_date_ms
-from flagkit.core.model import Condition, FlagDefinition, Prerequisite, Rule
+from flagkit.core.model import Condition, FlagDefinition, Overridable, Prerequisite, Rule
 from flagkit.core.policy import GuardPolicy
 from flagkit.dialects.fields import (
     At,
@@ -39,6 +39,7 @@ _FLAG: Final = frozenset(
         "kind",
         "max_age_s",
         "off",
+        "overridable",
         "owner",
         "prerequisites",
         "rules",
@@ -49,6 +50,8 @@ _FLAG: Final = frozenset(
     }
 )
 _PREREQUISITE: Final = frozenset({"flag", "variants"})
+_OVERRIDABLE: Final = frozenset({"issued_after", "revoked"})
+_ALWAYS: Final = Overridable()
 _KINDS: Final = ("release", "experiment", "ops", "permission")
 _BOOLEAN: Final[Mapping[str, Any]] = {"on": True, "off": False}
 _NO_TARGETS: Final[Mapping[bytes, str]] = {}
@@ -56,6 +59,7 @@ _NO_SEGMENTS: Final[frozenset[str]] = frozenset()
 _MAX_VARIANTS: Final = 1000
 _MAX_VERSION: Final = 1 << 63
 _MAX_DESCRIPTION: Final = 4096
+_MAX_REVOKED: Final = 1000
 _MAX_RULES: Final = 250  # a flag is compiled at its first question, in time that grows with its rules
 
 
@@ -116,6 +120,7 @@ def read_flag(key: str, value: object, text: str, at: At, faults: Faults) -> Fla
         tripped=guard.tripped,
         client=read_bool(raw["client"], (at, "client"), faults) if "client" in raw else False,
         remarks=guard.remarks,
+        overridable=_overridable(raw["overridable"], (at, "overridable"), faults) if "overridable" in raw else None,
     )
 
 
@@ -181,6 +186,26 @@ def _prerequisites(value: object, at: At, faults: Faults) -> tuple[Prerequisite,
         variants = tuple(read_text(name, ((at, index), "variants"), faults) for name in names)
         parents.append(Prerequisite(read_key(parent.get("flag"), ((at, index), "flag"), faults), variants))
     return tuple(parents)
+
+
+def _overridable(value: object, at: At, faults: Faults) -> Overridable | None:
+    if isinstance(value, bool):
+        return _ALWAYS if value else None
+    if not isinstance(value, dict):
+        faults.expected(at, value, "true, false, or an object with issued_after or revoked")
+        return None
+    unknown_fields(value, _OVERRIDABLE, at, faults)
+    issued_after_ms = None
+    if "issued_after" in value:
+        issued = value["issued_after"]
+        issued_after_ms = parse_date_ms(issued) if isinstance(issued, str) else None
+        if issued_after_ms is None:
+            faults.expected((at, "issued_after"), issued, DATE_FORM)
+    ids = read_list(value["revoked"], (at, "revoked"), faults) if "revoked" in value else []
+    if len(ids) > _MAX_REVOKED:
+        faults.add((at, "revoked"), f"{len(ids)} tokens; expected at most {_MAX_REVOKED:,}, and issued_after for more")
+    revoked = frozenset(read_text(one, ((at, "revoked"), index), faults) for index, one in enumerate(ids))
+    return Overridable(issued_after_ms, revoked)
 
 
 def _guard(value: object, variants: Mapping[str, Any], flag: str, at: At) -> _Guard:

@@ -116,6 +116,8 @@ class Uncounted:
 
 
 UNCOUNTED: Final = Uncounted()
+#: Of decisions that came about by an override in a prerequisite: they are nobody's own, and are counted nowhere.
+BORROWED: Final = Uncounted()
 
 
 def count(piece: tuple[Meter, float, str | None]) -> None:

@@ -96,6 +96,26 @@ def test_an_overridden_flag_is_not_recorded(make: Make, sink: sinks.Memory) -> N
     assert exposures(client, sink) == [("off", "u", "off")]
 
 
+def test_a_flag_that_answers_by_an_overridden_parent_is_not_recorded(make: Make, sink: sinks.Memory) -> None:
+    client = make()
+    (unit,) = [number for number in range(20) if not client.peek("parent", number).enabled][:1]
+    with client.override({"parent": True}):
+        for context in (unit, Context(unit)):
+            assert client.enabled("child", context)
+            assert client.variant("child", context) == "on"
+            assert client.value("child", context, default=False)
+            with client.gate("child", context) as gate:
+                assert gate.on
+        with scope(unit):
+            assert client.decide("child").reason is Reason.DEFAULT
+            assert not client.decide("child").analysable
+    assert exposures(client, sink) == []
+    assert client.status.variants == ()
+    with client.override({"split": "b"}):  # one that makes no difference to it
+        client.enabled("child", unit)
+    assert exposures(client, sink) == [("child", str(unit), "off")]
+
+
 def test_two_clients_send_the_same_id_for_the_same_exposure(make: Make, sink: sinks.Memory) -> None:
     for client in (make(environment="test"), make(environment="test")):
         client.enabled("split", "u")

@@ -91,6 +91,9 @@ def test_probes_and_forced_answers_are_not_counted(rig: Rig) -> None:
     with rig.client.override({"off": True}):
         assert rig.client.enabled("off", "u")
         rig.client.enabled("on", "u")
+    with rig.client.override({"on": False}):  # nor what depends on them
+        assert not rig.client.enabled("child", "u")
+        rig.client.variant("child", "u")
     assert rig.counted == {"on": FlagUsage(1, 0, {})}
 
 

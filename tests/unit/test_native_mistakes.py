@@ -74,6 +74,12 @@ MISTAKES = [
     Mistake({"version": 1.5}, ".version", "1.5", "a string of 1 to 128 printable characters"),
     Mistake({"version": 10**200}, ".version", "1000", "a whole number from 0 to"),
     Mistake({"client": "yes"}, ".client", '"yes"', "true or false"),
+    Mistake({"overridable": "yes"}, ".overridable", '"yes"', "true, false, or an object"),
+    Mistake({"overridable": {"until": 1}}, ".overridable.until", "unknown field", "issued_after, revoked"),
+    Mistake({"overridable": {"issued_after": "now"}}, ".overridable.issued_after", '"now"', DATE),
+    Mistake({"overridable": {"revoked": "a"}}, ".overridable.revoked", '"a"', "an array"),
+    Mistake({"overridable": {"revoked": [1]}}, ".overridable.revoked[0]", "1", "1 to 128 printable characters"),
+    Mistake({"overridable": {"revoked": ["a"] * 1001}}, ".overridable.revoked", "1001 tokens", "at most 1,000"),
     Mistake({"max_age_s": 0}, ".max_age_s", "0", "a whole number from 1 to"),
     Mistake({"max_age_s": "1d"}, ".max_age_s", '"1d"', "a whole number from 1 to"),
     # prerequisites

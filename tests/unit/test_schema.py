@@ -82,6 +82,7 @@ WHOLE: dict[str, Any] = {
             "hash": "murmur3-v1",
             "max_age_s": 600,
             "client": True,
+            "overridable": {"issued_after": "2026-11-28T10:00:00Z", "revoked": ["3f2a"]},
         },
     },
 }
