@@ -14,6 +14,7 @@ import pytest
 from server_events import NOW_MS, batch, metric
 from sites import READ, Answer, Site
 
+from flagkit.cli.summary import _lines
 from flagkit.server import enrolments
 from flagkit.server.enrolments import Enrolment, Entering
 from flagkit.server.store import Store
@@ -154,11 +155,10 @@ def test_who_enrols_while_the_store_fails_is_served_when_it_works_again(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.post(batch(enrolment("a")))
-    broken = pytest.MonkeyPatch()
-    broken.setattr(site.service.store, "members", failing)
-    site.service.early_access.look()
-    assert served(site) is None
-    broken.undo()
+    with monkeypatch.context() as broken:
+        broken.setattr(site.service.store, "members", failing)
+        site.service.early_access.look()
+        assert served(site) is None
     site.service.early_access.look()
     assert served(site) == {"f": ["a"]}
 
@@ -335,6 +335,20 @@ def test_the_summary_has_feedback_by_flag_and_variant(site: Site) -> None:
         }
     }
     assert site.get("/v1/summary?flag=g", READ).json["feedback"] == {}
+
+
+def test_flagkit_summary_shows_both(site: Site) -> None:
+    post(site, *[enrolment(unit) for unit in "abcd"], enrolment("z", enrolled=False))
+    post(site, feedback("a", 4, variant="on", text="good"), feedback("b", variant="off", text="bad"))
+    lines = list(_lines(site.get("/v1/summary", READ).json, hourly=False))
+    assert lines[2:8] == [
+        "feedback  variant  units  events  with score  mean  with text",
+        "f         off          1       1           0     -          1",
+        "f         on           1       1           1     4          1",
+        "",
+        "early access  enrolled  opted out  no room",
+        "f                    3          1        1",
+    ]
 
 
 @pytest.mark.parametrize(
