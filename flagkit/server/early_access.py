@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from flagkit.clock import Clock
+from flagkit.errors import shown
 from flagkit.server.definitions import DefinitionsFile
 from flagkit.server.intake import Received
 from flagkit.server.store import Store
@@ -51,11 +52,15 @@ class EarlyAccess:
         pause_s = _EVERY_S
         while not clock.wait(stop, pause_s):
             began_s = clock.monotonic_s()
-            self.look()
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001 - the loop body: whatever one look did, there is a next one
+                self._changed.set()
+                _log.error("who is enrolled cannot be served: %s", shown(error))
             pause_s = max(_EVERY_S, (clock.monotonic_s() - began_s) / _SHARE)
 
     def look(self) -> None:
-        """If anybody may have enrolled since the last time, serve who is now. Raises: nothing."""
+        """If anybody may have enrolled since the last time, serve who is now."""
         if not self._changed.is_set():
             return
         self._changed.clear()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,54 @@ def test_who_enrols_while_the_store_fails_is_served_when_it_works_again(
         assert served(site) is None
     site.service.early_access.look()
     assert served(site) == {"f": ["a"]}
+
+
+class SteppingClock:
+    """Runs when somebody waits; ends the wait for good after a number of rounds."""
+
+    def __init__(self, rounds: int, at: Callable[[int], object]) -> None:
+        self.now_s = 0.0
+        self.waits: list[float] = []
+        self._rounds = rounds
+        self._at = at
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    def wall_ms(self) -> int:
+        return NOW_MS
+
+    def wait(self, event: threading.Event, timeout_s: float) -> bool:
+        self._at(len(self.waits))
+        self.waits.append(timeout_s)
+        self.now_s += timeout_s
+        return len(self.waits) > self._rounds
+
+
+def test_it_is_looked_at_once_a_second_and_less_often_when_that_takes_long(site: Site) -> None:
+    clock = SteppingClock(4, lambda round_: site.post(batch(enrolment(f"user-{round_}"))) if round_ in (1, 3) else None)
+
+    def take_long(before: Any, after: Any) -> None:
+        if "user-3" in after.body.decode():
+            clock.now_s += 0.5
+
+    site.service.definitions.listeners.append(take_long)
+    site.service.early_access.watch(threading.Event(), clock)
+    assert clock.waits == [1.0, 1.0, 1.0, 1.0, 5.0]
+    assert served(site) == {"f": ["user-1", "user-3"]}
+
+
+def test_watching_goes_on_after_whatever_one_look_did(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    def fail_once(before: Any, after: Any) -> None:
+        site.service.definitions.listeners.remove(fail_once)
+        raise RuntimeError("a listener's")
+
+    site.service.definitions.listeners.insert(0, fail_once)
+    site.post(batch(enrolment("a")))
+    clock = SteppingClock(2, lambda round_: None)
+    site.service.early_access.watch(threading.Event(), clock)
+    assert served(site) == {"f": ["a"]}
+    assert "a listener's" in caplog.text
 
 
 def failing() -> Any:
