@@ -140,6 +140,21 @@ def test_a_restart_forgets_nothing_and_makes_no_new_number(site: Site) -> None:
     assert number(site) == before.number
 
 
+def test_a_list_that_is_emptied_by_hand_stays_empty_though_its_events_come_again(site: Site) -> None:
+    events = [enrolment(unit) for unit in "abcd"]
+    post(site, *events)
+    site.service.close()
+    connection = sqlite3.connect(site.config.db)
+    connection.executescript("DELETE FROM enrolments WHERE flag = 'f'; DELETE FROM enrolled WHERE flag = 'f';")
+    connection.close()
+    site.make()
+    site.service.start()
+    post(site, *events)
+    assert served(site) is None
+    post(site, enrolment("e"))
+    assert served(site) == {"f": ["e"]}
+
+
 def test_changes_of_who_is_enrolled_are_not_in_the_history_of_changes(site: Site) -> None:
     post(site, enrolment("a"))
     assert site.get("/v1/changes", READ).json["changes"] == []
