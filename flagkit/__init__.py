@@ -11,7 +11,7 @@ from flagkit.context import Context, carry, scope
 from flagkit.core.explain import Explanation
 from flagkit.core.policy import GuardPolicy
 from flagkit.decision import Decision, ErrorCode, Reason
-from flagkit.default import configure, decide, enabled, gate, track, value, variant
+from flagkit.default import configure, decide, enabled, feedback, gate, track, value, variant
 from flagkit.errors import ConfigError, DefinitionsError, FetchError, FlagkitError, Problem
 from flagkit.flags import Flag
 from flagkit.production.standing import GuardStatus
@@ -44,6 +44,7 @@ __all__ = [
     "configure",
     "decide",
     "enabled",
+    "feedback",
     "gate",
     "scope",
     "sinks",

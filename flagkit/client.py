@@ -357,12 +357,41 @@ class Client:
         Raises: nothing; an event that cannot be sent is lost alone, and counted in ``status.account``.
         """
         if self._recording is not None:
-            process.notice_fork()
-            if type(self._answers) is _Asleep:
-                self.start()
+            self._wake()
             self._recording.track(event, self._resolve(context), value, properties)
         if self._guards.metrics:
             contained(self._guards.late, event, self._resolve(context), self.peek, otherwise=None)
+
+    def feedback(
+        self, flag: str, *, score: float | None = None, text: str | None = None, context: object = None
+    ) -> None:
+        """Record what a user says of a flag, tied to the variant that his unit gets. No exposure.
+
+        Args: score, a finite number; text, of which the first 2,000 characters are sent; at least one of the two.
+            context as in ``enabled``, of which the unit travels and nothing else.
+        Raises: nothing; what cannot be sent is lost alone, and counted in ``status.account`` as ``invalid_feedback``.
+        """
+        if self._recording is not None:
+            from flagkit.runtime import voice  # only who has something to say should pay for it
+
+            self._wake()
+            asker = self._resolve(context)
+            contained(voice.feedback, self._recording, self.peek(flag, context), asker, score, text, otherwise=None)
+
+    def enroll(self, flag: str, context: object = None) -> bool:
+        """Opt a unit in to a flag that offers early access; return whether that will be sent.
+
+        In this ``scope``, for its own context, it holds at once; in this process and all others as soon as the
+        definitions tell of it. Of what is said of one unit the latest counts.
+
+        Args: context as in ``enabled``; it must have a unit.
+        Raises: nothing; without a unit, or for another flag, it is counted in ``status.account``.
+        """
+        return self._enrol(flag, context, wanted=True)
+
+    def unenroll(self, flag: str, context: object = None) -> bool:
+        """Opt a unit out of a flag that offers early access; as ``enroll``. It is out whoever enrolled it before."""
+        return self._enrol(flag, context, wanted=False)
 
     def override(self, answers: Mapping[str, str | bool]) -> AbstractContextManager[None]:
         """Force answers inside a ``with`` block, in this task only: flag -> variant, True (on) or False (off).
@@ -599,6 +628,21 @@ class Client:
     def _count(self, code: ErrorCode) -> None:
         # Not exact when two threads err at once, and not worth a lock: it says what goes wrong, not how often.
         self._errors[code.value] = self._errors.get(code.value, 0) + 1
+
+    def _enrol(self, flag: str, context: object, *, wanted: bool) -> bool:
+        if self._recording is None:
+            return False
+        from flagkit.runtime import voice
+
+        self._wake()
+        known = snapshot.definitions if (snapshot := self._feed.snapshot).ready else None
+        asker = self._resolve(context)
+        return contained(voice.enrol, self._recording, known, flag, asker, wanted, otherwise=False)
+
+    def _wake(self) -> None:
+        process.notice_fork()
+        if type(self._answers) is _Asleep:
+            self.start()
 
     def _awake(self) -> Snapshot:
         self.start()

@@ -171,6 +171,18 @@ class Scope:
         granted = self.granted
         return self.forced if granted is None else granted.get(client, self.forced)
 
+    def enrol(self, flag: str, enrolled: bool) -> None:
+        """From here on the context says so itself, and the flag's pinned answer is forgotten.
+
+        The context is replaced, not changed: whoever made it may keep it for longer than that is true.
+        """
+        context = self.context
+        if context is not None:
+            enrolments = {**(context.enrolments or {}), flag: enrolled}
+            self.context = Context(context.unit, context.attributes, enrolments, context.synthetic)
+        for pin in [pin for pin in self.pins.copy() if pin[1] == flag]:
+            self.pins.pop(pin, None)
+
 
 _SCOPE: Final[ContextVar[Scope | None]] = ContextVar("flagkit_scope", default=None)
 

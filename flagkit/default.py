@@ -139,6 +139,11 @@ def gate(
     return Gate(_AtTheCall(), flag, context, options)
 
 
+def feedback(flag: str, *, score: float | None = None, text: str | None = None, context: object = None) -> None:
+    """``Client.feedback`` on the default client."""
+    _default().feedback(flag, score=score, text=text, context=context)
+
+
 def track(event: str, context: object = None, /, *, value: float | None = None, **properties: Any) -> None:
     """``Client.track`` on the default client."""
     _default().track(event, context, value=value, **properties)

@@ -14,6 +14,11 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from flagkit.decision import Decision
 
+#: Metric events of the library's own: what a user says of a flag, and that a unit opts in to it or out of it.
+FEEDBACK: Final = "flagkit.feedback"
+ENROLMENT: Final = "flagkit.enrolment"
+#: Characters of a feedback's text; what is longer is cut.
+MAX_FEEDBACK: Final = 2000
 _MAX_NAME: Final = 128
 _string = json.encoder.encode_basestring_ascii
 

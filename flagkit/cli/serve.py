@@ -56,6 +56,9 @@ from flagkit.errors import DefinitionsError
     metavar="ORIGIN",
     help="A page that may ask, such as https://shop.example.com.",
 )
+@click.option(
+    "--max-units", default=10_000, show_default=True, type=int, metavar="N", help="Enrolled in a flag at a time."
+)
 def command(file: str, db: str, port: int, host: str, **settings: Any) -> None:
     """Serve the definitions in FILE to clients, and store the events they send.
 

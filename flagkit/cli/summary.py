@@ -13,6 +13,8 @@ from flagkit.cli import history, options
 from flagkit.cli.service import Service
 from flagkit.cli.text import columns, percent, plain
 
+_FEEDBACK: Final = ("feedback", "variant", "units", "events", "with score", "mean", "with text")
+_EARLY_ACCESS: Final = ("early access", "enrolled", "opted out", "no room")
 _GUARD: Final = ("guard", "candidate", "revision", "state", "calls", "failed", "control", "failed", "evidence", "why")
 
 
@@ -57,11 +59,19 @@ def _lines(answer: Any, *, hourly: bool) -> Iterator[str]:
         head = ("metric", "flag", "variant", "units", "with it", "events", "mean")
         yield ""
         yield from columns([head, *metrics], frozenset({3, 4, 5, 6}))
+    feedback = list(_feedback(answer.get("feedback", {})))  # older services have none, here and below
+    if feedback:
+        yield ""
+        yield from columns([_FEEDBACK, *feedback], frozenset({2, 3, 4, 5, 6}))
+    enrolments = list(_enrolments(answer.get("early_access", {})))
+    if enrolments:
+        yield ""
+        yield from columns([_EARLY_ACCESS, *enrolments], frozenset({1, 2, 3}))
     hours = list(_hours(flags)) if hourly else []
     if hours:
         yield ""
         yield from columns([("hour", "variant", "units", "exposures"), *hours], frozenset({2, 3}))
-    guards = list(_guards(answer.get("guards", ())))  # older services have none
+    guards = list(_guards(answer.get("guards", ())))
     if guards:
         yield ""
         yield from columns([_GUARD, *guards], frozenset({2, 4, 5, 6, 7, 8}))
@@ -88,6 +98,19 @@ def _metrics(flags: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             for metric, seen in variant["metrics"].items():
                 counts = (f"{seen[count]:,}" for count in ("units", "units_with_event", "events"))
                 yield metric, flag, name, *counts, "-" if seen["mean"] is None else f"{seen['mean']:,.4g}"
+
+
+def _feedback(flags: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for flag, variants in flags.items():
+        for variant, said in variants.items():
+            mean = "-" if said["mean"] is None else f"{said['mean']:,.4g}"
+            counts = {count: f"{said[count]:,}" for count in ("units", "events", "scores", "texts")}
+            yield flag, variant or "-", counts["units"], counts["events"], counts["scores"], mean, counts["texts"]
+
+
+def _enrolments(flags: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for flag, counts in flags.items():
+        yield flag, *(f"{counts[count]:,}" for count in ("enrolled", "opted_out", "refused"))
 
 
 def _hours(flags: Mapping[str, Any]) -> list[tuple[str, ...]]:

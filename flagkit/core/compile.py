@@ -22,7 +22,7 @@ from flagkit.core.model import UNIT, Comparison, Condition, Definitions, FlagDef
 from flagkit.core.operators import OPERATORS
 from flagkit.decision import Decision, ErrorCode, Reason
 
-_UNDECIDING: Final = ("client", "description", "expires", "guard", "overridable", "owner", "version")
+_UNDECIDING: Final = ("client", "description", "early_access", "expires", "guard", "overridable", "owner", "version")
 _LONG_SPLIT: Final = 16
 _SPECIAL: Final = SETTINGS.union(UNIT)
 _BUILTINS: Final = {

@@ -59,10 +59,11 @@ def key_reader(path: Path) -> Callable[[Context], bytes | None]:
 class Conditions:
     """Builds the tests of one set of definitions."""
 
-    __slots__ = ("_built", "_segments", "now_ms")
+    __slots__ = ("_built", "_enrolled", "_segments", "now_ms")
 
-    def __init__(self, segments: Mapping[str, Segment], now_ms: Now) -> None:
+    def __init__(self, segments: Mapping[str, Segment], now_ms: Now, enrolled: Mapping[str, Segment] = {}) -> None:
         self._segments = segments
+        self._enrolled = enrolled
         self.now_ms = now_ms
         self._built: dict[str, Answer] = {}
 
@@ -94,6 +95,9 @@ class Conditions:
             members = [self._segment(name) for name in condition.names]
             return members[0] if len(members) == 1 else _any(members)
         if isinstance(condition, Enrolled):
+            units = segment.units if (segment := self._enrolled.get(flag)) is not None else None
+            if units:
+                return lambda context: _enrolled(context.enrolments, flag, context._key in units)
             return lambda context: _enrolled(context.enrolments, flag)
         if isinstance(condition, TimeWindow):
             return self._window(condition)
@@ -130,9 +134,10 @@ def _member(units: frozenset[bytes]) -> Answer:
     return member
 
 
-def _enrolled(enrolments: Mapping[str, Any] | None, flag: str) -> bool | None:
+def _enrolled(enrolments: Mapping[str, Any] | None, flag: str, told: bool = False) -> bool | None:
+    """What the context itself says, and only if that is nothing, what was ``told`` of its unit."""
     said = enrolments.get(flag) if enrolments is not None else None
-    return False if said is None else said if said is True or said is False else None
+    return told if said is None else said if said is True or said is False else None
 
 
 def _negated(answer: Answer) -> Answer:

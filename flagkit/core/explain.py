@@ -144,7 +144,7 @@ class _Walk:
         self.context = context
         self.forced = forced
         self.decision = decision
-        self.conditions = Conditions(snapshot.definitions.segments, snapshot.now_ms)
+        self.conditions = Conditions(snapshot.definitions.segments, snapshot.now_ms, snapshot.definitions.enrolled)
 
     def steps(self) -> tuple[Step, ...]:
         """All steps up to the one that decided."""

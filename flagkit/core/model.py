@@ -35,7 +35,7 @@ class InSegment(NamedTuple):
 
 
 class Enrolled(NamedTuple):
-    """True when the context's enrolments say true for the flag."""
+    """True when the context's enrolments say true for the flag, or nothing, and its unit is among those enrolled."""
 
     negated: bool = False
 
@@ -120,6 +120,7 @@ class FlagDefinition(NamedTuple):
     remarks: what is wrong in it although it is used.
     client: browsers and other clients that anybody may take apart may be told what it answers.
     overridable: on what terms it takes signed overrides; None: it takes none.
+    early_access: units may be enrolled in it, and opted out again.
     telemetry: what its backend's own events say of the flag, by name; it travels with exposures.
     logic: what decides in place of ``prerequisites`` to ``rules``, in dialects whose backend decides its own way.
     """
@@ -146,6 +147,7 @@ class FlagDefinition(NamedTuple):
     logic: Logic | None = None
     tripped: Mapping[str, str] = {}
     client: bool = False
+    early_access: bool = False
     telemetry: Mapping[str, str | int | bool] = {}
     remarks: tuple[Problem, ...] = ()
     overridable: Overridable | None = None
@@ -194,6 +196,7 @@ class Definitions(NamedTuple):
     """A whole document. ``refused``: flags that are defined, but badly, with no good version to fall back on.
 
     entries: section -> text -> what it became, so that the next document reuses what has not changed.
+    enrolled: flag -> the segment of its own: the units that whoever serves the definitions was told have opted in.
     """
 
     flags: Mapping[str, FlagDefinition]
@@ -206,6 +209,7 @@ class Definitions(NamedTuple):
     epoch: str | None = None
     number: int | None = None
     entries: Mapping[str, Mapping[str, Any]] = {}
+    enrolled: Mapping[str, Segment] = {}
 
     def layer_of(self, flag: str) -> Layer | None:
         return next((layer for layer in self.layers if flag in layer.slots), None)

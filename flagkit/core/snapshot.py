@@ -49,7 +49,7 @@ class Snapshot:
         self.trips: Trips = trips or {}
         self.now_ms = now_ms
         self._observe = observe
-        self._conditions = Conditions(definitions.segments, now_ms)
+        self._conditions = Conditions(definitions.segments, now_ms, definitions.enrolled)
         self.compiled: dict[str, Decide] = {}
         self._forced: dict[tuple[str, str], Decision] = {}
 
@@ -113,17 +113,23 @@ class Snapshot:
         segments = before._changed_segments(self)
         marked = before.stale ^ self.stale
         layers, trips = old.layers != new.layers, before.trips != self.trips
+        enrolled = {
+            key
+            for key in old.enrolled.keys() | new.enrolled.keys()
+            if old.enrolled.get(key) is not new.enrolled.get(key)
+        }
 
         def differs(key: str) -> bool:
             return (
                 key in marked
+                or key in enrolled
                 or not new_flags[key].segments.isdisjoint(segments)
                 or (layers and new.layer_of(key) != old.layer_of(key))
                 or (trips and self.trips.get(key) != before.trips.get(key))
             )
 
         # Nearly always there is one document after another, and all that differs is a flag or two.
-        look = bool(segments or marked or layers or trips)
+        look = bool(segments or marked or layers or trips or enrolled)
         return {
             key
             for key in keys

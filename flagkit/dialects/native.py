@@ -15,7 +15,7 @@ from flagkit.core.model import Definitions, FlagDefinition, Segment
 from flagkit.dialects import Parsed
 from flagkit.dialects.document import Document, Entry
 from flagkit.dialects.fields import At, Faults, path_text, read_bool, read_text, read_whole, unknown_fields
-from flagkit.dialects.native_conditions import KEY, KEY_FORM, read_key
+from flagkit.dialects.native_conditions import KEY, KEY_FORM, read_key, read_units
 from flagkit.dialects.native_flags import read_flag
 from flagkit.dialects.native_sections import read_holdouts, read_layers, read_segment
 from flagkit.errors import DefinitionsError, Problem
@@ -43,7 +43,8 @@ class Reading:
         self.previous = previous
         self.flags: dict[str, FlagDefinition] = {}
         self.segments: dict[str, Segment] = {}
-        self.entries: dict[str, dict[str, Any]] = {"flags": {}, "segments": {}}
+        self.enrolled: dict[str, Segment] = {}
+        self.entries: dict[str, dict[str, Any]] = {"flags": {}, "segments": {}, "enrolments": {}}
         self.problems: list[Problem] = []
         self.refused: dict[str, FlagDefinition | None] = {}  # bad flags -> what is used instead
         self.head: dict[str, Any] = {}
@@ -56,6 +57,8 @@ class Reading:
                 self._flag(entry)
             elif entry.section == "segments":
                 self._segment(entry)
+            elif entry.section == "enrolments":
+                self._enrolment(entry)
             elif entry.key in self.head:
                 self.faults.add((None, entry.key), "the key stands twice")
             else:
@@ -122,6 +125,24 @@ class Reading:
                 return
         self.segments[segment.name] = self.entries["segments"][segment.text] = segment
 
+    def _enrolment(self, entry: Entry) -> None:
+        """Who has opted in to one flag. What cannot be read costs this list one update."""
+        enrolled: Segment | None = entry.known
+        if enrolled is None:
+            faults, at = Faults(), ((None, "enrolments"), entry.key)
+            for flaw in entry.flaws:
+                faults.add(at, flaw)
+            read_key(entry.key, at, faults)
+            if entry.key in self.enrolled:
+                faults.add(at, "the flag stands twice")
+            enrolled = Segment(entry.key, frozenset(read_units(entry.value, at, faults)), text=entry.text)
+            if faults.found:
+                self.problems += faults.problems(None)
+                if entry.key in self.previous.enrolled:
+                    self.enrolled[entry.key] = self.previous.enrolled[entry.key]
+                return
+        self.enrolled[enrolled.name] = self.entries["enrolments"][enrolled.text] = enrolled
+
     # -- the whole ---------------------------------------------------------------------------------------------------
 
     def _document(self) -> Definitions:
@@ -138,7 +159,7 @@ class Reading:
         }
         if head.get("schema") != 1 or isinstance(head.get("schema"), bool):
             faults.expected((None, "schema"), head.get("schema"), "1, the version of this format")
-        for section in ("flags", "segments"):
+        for section in ("flags", "segments", "enrolments"):
             if head.get(section, {}) != {} or (section == "flags" and section not in head):
                 faults.expected((None, section), head.get(section), "an object")
         read = {field: reader(head[field], (None, field)) for field, reader in readers.items() if field in head}
@@ -148,7 +169,7 @@ class Reading:
         if faults.found:
             raise DefinitionsError(tuple(faults.problems(None)))
         notes = Faults()
-        unknown_fields(head, frozenset({"$schema", "schema", "flags", "segments", *readers}), None, notes)
+        unknown_fields(head, frozenset({"$schema", "schema", *self.entries, *readers}), None, notes)
         self.problems += notes.problems(None, refused=False)
         self._resolve()
         return Definitions(
@@ -162,6 +183,7 @@ class Reading:
             epoch=read.get("epoch"),
             number=read.get("number"),
             entries=self.entries,
+            enrolled=self.enrolled,
         )
 
     def _resolve(self) -> None:

@@ -153,7 +153,7 @@ def _differ_in_flags_only(before: Definitions, after: Definitions) -> bool:
     same = before.epoch == after.epoch and before.environment == after.environment
     return (
         same
-        and before.segments == after.segments
+        and (before.segments, before.enrolled) == (after.segments, after.enrolled)
         and (before.layers, before.holdouts) == (after.layers, after.holdouts)
         and not before.refused | after.refused
     )

@@ -23,7 +23,14 @@ from flagkit.dialects.fields import (
     said,
     unknown_fields,
 )
-from flagkit.dialects.native_conditions import read_conditions, read_key, read_rule, read_units, segments_in
+from flagkit.dialects.native_conditions import (
+    asks_enrolment,
+    read_conditions,
+    read_key,
+    read_rule,
+    read_units,
+    segments_in,
+)
 from flagkit.errors import Problem
 
 _FLAG: Final = frozenset(
@@ -31,6 +38,7 @@ _FLAG: Final = frozenset(
         "client",
         "default",
         "description",
+        "early_access",
         "enabled",
         "exclude",
         "expires",
@@ -92,6 +100,7 @@ def read_flag(key: str, value: object, text: str, at: At, faults: Faults) -> Fla
     if len(rules) > 1 and len({rule.name for rule in rules}) != len(rules):
         faults.add((at, "rules"), "two rules have the same name")
     exclude = read_conditions(raw["exclude"], (at, "exclude"), faults) if "exclude" in raw else ()
+    early_access = read_bool(raw["early_access"], (at, "early_access"), faults) if "early_access" in raw else False
     if "hash" in raw:
         read_choice(raw["hash"], ("murmur3-v1",), (at, "hash"), faults)
     prerequisites = (
@@ -119,9 +128,19 @@ def read_flag(key: str, value: object, text: str, at: At, faults: Faults) -> Fla
         text=text,
         tripped=guard.tripped,
         client=read_bool(raw["client"], (at, "client"), faults) if "client" in raw else False,
-        remarks=guard.remarks,
         overridable=_overridable(raw["overridable"], (at, "overridable"), faults) if "overridable" in raw else None,
+        early_access=early_access,
+        remarks=guard.remarks + _in_vain(key, rules, at) if early_access else guard.remarks,
     )
+
+
+def _in_vain(key: str, rules: tuple[Rule, ...], at: At) -> tuple[Problem, ...]:
+    """A remark when enrolment is offered and no rule asks for it: people would opt in to nothing."""
+    if any(asks_enrolment(condition) for rule in rules for condition in rule.when):
+        return ()
+    faults = Faults()
+    faults.add((at, "early_access"), 'offers enrolment that no rule asks for; expected one with {"enrolled": true}')
+    return tuple(faults.problems(key, refused=False))
 
 
 def _version(value: object, at: At, faults: Faults) -> str:

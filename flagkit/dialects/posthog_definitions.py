@@ -71,6 +71,7 @@ def defined(flag: Made, text: str) -> FlagDefinition:
         version=_version(flag, text),
         description=told.description,
         text=text,
+        early_access=told.enrolment,
         telemetry=_telemetry(flag),
         logic=logic_of(told, flag.around, hindrance),
     )

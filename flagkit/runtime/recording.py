@@ -72,22 +72,26 @@ class Recording:
     def running(self) -> bool:
         return all(worker.running for worker in self._workers)
 
-    def track(self, event: str, context: Context, value: float | None, properties: Mapping[str, Any]) -> None:
-        """Record a metric event; one that cannot be sent is lost alone."""
+    def refuse(self, reason: str) -> None:
+        """Count an event that was recorded and lost at once."""
+        self._buffer.refuse(reason)
+
+    def track(self, event: str, context: Context, value: float | None, properties: Mapping[str, Any]) -> bool:
+        """Record a metric event; one that cannot be sent is lost alone. Return whether it waits to be sent."""
         if context.synthetic:
-            return
+            return False
         if context._key is False:
             self._buffer.refuse("invalid_context")
-            return
+            return False
         now_ms, environment = self._clock.wall_ms(), self._environment()
         text = contained(encode_metric, event, context.unit_text, now_ms, value, properties, environment, otherwise="")
         if not text:
             self._buffer.refuse("unencodable")
-            return
+            return False
         if len(text) > self._config.max_event_bytes:
             self._buffer.refuse("too_large")
-            return
-        self._buffer.append(text)
+            return False
+        return self._buffer.append(text)
 
     def flush(self, timeout_s: float) -> int:
         """Send what waits, on disk too; return how many events are left after at most ``timeout_s`` seconds."""

@@ -146,7 +146,7 @@ async def _events(request: Request) -> Response:
         raise Refused(400, "Idempotency-Key: expected the batch_id of the body")
     # 202 promises that the events are on disk. A batch that says nothing is a question: is this key a write key?
     if received.says_something:
-        await asyncio.wrap_future(service.store.add(received))
+        await asyncio.wrap_future(service.early_access.store(received))
     accepted = len(received.exposures) + len(received.metrics)
     return json_answer({"batch_id": received.id, "accepted": accepted, "rejected": received.rejected}, 202)
 
@@ -165,7 +165,7 @@ async def _summary(request: Request) -> Response:
     summary = await _asked(request, summarise)
     service, loop = service_of(request), asyncio.get_running_loop()
     guards = await loop.run_in_executor(service.judge, service.trials.states, summary["flag"])
-    return json_answer({**summary, "guards": guards})
+    return json_answer({**summary, "max_units": service.config.max_units, "guards": guards})
 
 
 async def _changes(request: Request) -> Response:
@@ -204,6 +204,10 @@ async def _health(request: Request) -> Response:
         "number": served.number,
         "flag_count": served.flag_count,
         "events": service.store.stored,
+        "enrolments": {
+            "units": sum(len(each.units or ()) for each in served.definitions.enrolled.values()),
+            "refused": service.early_access.refused,
+        },
         "definitions": {
             "ok": definitions.ok,
             "problems": [str(problem) for problem in definitions.problems] if shown else [],

@@ -35,6 +35,8 @@ class ServerConfig:
     origins: the pages that may ask with them or with any key, each as browsers name it: ``https://shop.example.com``.
     browser_requests_per_s: how many requests with browser keys are answered, all together, 0.1 to 1,000,000.
     heartbeat_s: how often whoever listens for changes hears something at the least, seconds, 0.1 to 300.
+    max_units: how many may be enrolled in a flag at any time, by ``client.enroll``, 0 to 100,000. The units enrolled in
+        all flags take at most 2 MiB of the definitions.
     max_streams: how many may listen at any time, 0 to 100,000. Each holds one connection.
 
     Raises: ConfigError naming the field.
@@ -52,6 +54,7 @@ class ServerConfig:
     browser_requests_per_s: float = 100.0
     heartbeat_s: float = 15.0
     max_streams: int = 2000
+    max_units: int = 10_000
 
     def __post_init__(self) -> None:
         for name in ("definitions", "db"):
@@ -63,13 +66,14 @@ class ServerConfig:
             raise ConfigError("host", self.host, "an address or a host name")
         if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 <= self.port <= 65_535:
             raise ConfigError("port", self.port, "a port from 1 to 65,535, or 0 for a free one")
-        most = self.max_streams
         _check_number("heartbeat_s", self.heartbeat_s, 300, "a number of seconds from 0.1 to 300")
         _check_number(
             "browser_requests_per_s", self.browser_requests_per_s, 1_000_000, "a number from 0.1 to 1,000,000"
         )
-        if isinstance(most, bool) or not isinstance(most, int) or not 0 <= most <= 100_000:
-            raise ConfigError("max_streams", most, "a whole number from 0 to 100,000")
+        for name in ("max_streams", "max_units"):
+            most = getattr(self, name)
+            if isinstance(most, bool) or not isinstance(most, int) or not 0 <= most <= 100_000:
+                raise ConfigError(name, most, "a whole number from 0 to 100,000")
         object.__setattr__(self, "origins", _origins(self.origins))
         object.__setattr__(self, "browser_keys", _keys("browser_keys", self.browser_keys))
         for name in ("read_keys", "write_keys", "admin_keys"):

@@ -12,7 +12,7 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -30,7 +30,7 @@ _LOOK_EVERY_S: Final = 0.05
 
 
 class Ledger(Protocol):
-    """Who numbers contents and remembers the last one accepted, and what has tripped."""
+    """Who numbers contents and remembers the last one accepted, what has tripped, and who is enrolled."""
 
     def accepted(self) -> Numbered | None: ...
 
@@ -39,6 +39,8 @@ class Ledger(Protocol):
     def trips(self) -> Sequence[Trip]: ...
 
     def keep_trip(self, trip: Trip) -> object: ...
+
+    def members(self) -> Mapping[str, Sequence[str]]: ...
 
 
 class Served(NamedTuple):
@@ -65,6 +67,7 @@ class DefinitionsFile:
         self._data: bytes | None = None
         self._turn = threading.Lock()
         self._trips = Trips((), ledger.keep_trip)
+        self._enrolled: Mapping[str, Sequence[str]] = {}
         self._unstored: Numbered | None = None  # served, because it could not wait, and not in the ledger yet
         #: Called after each change with what was served before (None: nothing) and what is served now.
         self.listeners: list[Callable[[Served | None, Served], None]] = []
@@ -96,6 +99,7 @@ class DefinitionsFile:
         Raises: DefinitionsError with the file's problems when there is nothing good to serve. sqlite3.Error.
         """
         self._trips = Trips(self._ledger.trips(), self._ledger.keep_trip)
+        self._enrolled = self._ledger.members()
         kept = self._ledger.accepted()
         if kept is not None:
             try:
@@ -158,6 +162,19 @@ class DefinitionsFile:
         _log.warning("number %d has rolled back %s of %s: %s", self.served.number, candidate, key, why)
         return True
 
+    def enrol(self, enrolled: Mapping[str, Sequence[str]]) -> None:
+        """Serve these units, by flag, as those who have opted in, beside whatever the file says.
+
+        Raises: sqlite3.Error when that cannot be numbered; what was served stays.
+        """
+        with self._turn:
+            before, self._enrolled = self._enrolled, enrolled
+            try:
+                self._serve(without_envelope(json.loads(self.served.body)))
+            except sqlite3.Error:
+                self._enrolled = before
+                raise
+
     def _load(self) -> None:
         try:
             data = self._path.read_bytes()
@@ -206,7 +223,7 @@ class DefinitionsFile:
 
     def _serve(self, document: dict[str, Any], *, waits: bool = True) -> None:
         """Number and serve. Raises: sqlite3.Error when it cannot be numbered and may wait until it can."""
-        content, before = one_flag_a_line(document), self._served
+        content, before = one_flag_a_line(self._with_enrolled(document)), self._served
         try:
             numbered = self._ledger.accept(content, self._least(content))
             self._unstored = None
@@ -224,6 +241,17 @@ class DefinitionsFile:
         if before is not self._served:
             for listen in self.listeners:
                 listen(before, self.served)
+
+    def _with_enrolled(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The content with who is enrolled, in place of what a copy of something served may say of it."""
+        flags = document["flags"]
+        offered = {
+            key: list(units)
+            for key, units in self._enrolled.items()
+            if isinstance(flag := flags.get(key), dict) and flag.get("early_access") is True
+        }
+        content = {name: value for name, value in document.items() if name != "enrolments"}
+        return {**content, "enrolments": offered} if offered else content
 
     def _least(self, content: bytes) -> int:
         """The number that ``content`` must have at least, after contents that were served without being stored."""

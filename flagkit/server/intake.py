@@ -12,6 +12,9 @@ import re
 import zlib
 from typing import Any, Final, NamedTuple, NoReturn
 
+from flagkit.events import ENROLMENT, FEEDBACK, MAX_FEEDBACK
+from flagkit.server.enrolments import Enrolment
+
 MAX_WIRE_BYTES: Final = 1024 * 1024
 MAX_BODY_BYTES: Final = 5 * 1024 * 1024
 MAX_EVENTS: Final = 10_000
@@ -39,6 +42,7 @@ class Received(NamedTuple):
     exposures: rows of (id, flag, variant, reason, rule, assigned, analysable, version, unit, environment, time_ms).
     metrics: rows of (id, name, unit, value, properties as JSON text, environment, time_ms).
     rejected: the events that never will be stored, as the answer words them.
+    enrolments: what some of the metrics say besides: who opts in or out.
     """
 
     id: str
@@ -47,6 +51,7 @@ class Received(NamedTuple):
     exposures: list[tuple[Any, ...]]
     metrics: list[tuple[Any, ...]]
     rejected: list[dict[str, Any]]
+    enrolments: list[Enrolment]
 
     @property
     def says_something(self) -> bool:
@@ -79,7 +84,7 @@ def read_batch(wire: bytes, encoding: str) -> Received:
         raise Refused(400, f"dropped: expected at most {_MAX_REASONS} counts by reason")
     if len(batch["events"]) > MAX_EVENTS:
         raise Refused(413, f"more than {MAX_EVENTS:,} events in a batch")
-    received = Received(batch_id, sent_at_ms, dropped, [], [], [])
+    received = Received(batch_id, sent_at_ms, dropped, [], [], [], [])
     # No event can be larger than all of them together, so that usual batches are not measured one by one.
     measure = len(body) > MAX_EVENT_BYTES
     for event in batch["events"]:
@@ -115,7 +120,12 @@ def _sort(event: Any, received: Received, measure: bool) -> None:
         if kind == "exposure":
             received.exposures.append(_exposure(event))
         elif kind == "metric":
-            received.metrics.append(_metric(event))
+            row = _metric(event)
+            if event["name"] == ENROLMENT:
+                received.enrolments.append(_enrolment(event))
+            elif event["name"] == FEEDBACK:
+                _check_feedback(event.get("properties", {}))
+            received.metrics.append(row)
         else:
             raise _Malformed("unknown_type")
     except (_Malformed, RecursionError) as error:
@@ -156,6 +166,25 @@ def _metric(event: dict[str, Any]) -> tuple[Any, ...]:
         _optional(event.get("feature_flag.set.id"), "environment"),
         _time_ms(event),
     )
+
+
+def _enrolment(event: dict[str, Any]) -> Enrolment:
+    said, unit = event.get("properties", {}), event.get("feature_flag.context.id")
+    if not unit or said.keys() != {"flag", "enrolled"} or not isinstance(said["enrolled"], bool):
+        raise _Malformed("invalid_enrolment")
+    return Enrolment(_id(event), _text(said["flag"], "flag"), unit, said["enrolled"], _time_ms(event))
+
+
+def _check_feedback(said: dict[str, Any]) -> None:
+    """Its properties are flat and few, so that the summary may look into them."""
+    text = said.get("text")
+    if not said.keys() <= {"flag", "variant", "version", "text"}:
+        raise _Malformed("invalid_feedback")
+    _text(said.get("flag"), "flag")
+    _optional(said.get("variant"), "variant")
+    _optional(said.get("version"), "version")
+    if text is not None and (not isinstance(text, str) or len(text) > MAX_FEEDBACK or not _utf8(text)):
+        raise _Malformed("invalid_feedback")
 
 
 def _number(value: Any) -> float | None:

@@ -14,6 +14,7 @@ from flagkit.server.allowance import Allowance
 from flagkit.server.chronicle import Chronicle
 from flagkit.server.config import ServerConfig
 from flagkit.server.definitions import DefinitionsFile
+from flagkit.server.early_access import EarlyAccess
 from flagkit.server.evaluation import Evaluation
 from flagkit.server.keys import Keys, keys_for
 from flagkit.server.operations import Operations
@@ -29,8 +30,8 @@ class Service:
         self.config = config
         self._clock = clock or SystemClock()
         self._stop = threading.Event()
-        self._watcher: threading.Thread | None = None
-        self.store = Store(config.db, self._clock.wall_ms)
+        self._watchers: list[threading.Thread] = []
+        self.store = Store(config.db, self._clock.wall_ms, config.max_units)
         self.definitions = DefinitionsFile(config.definitions, self.store)
         self.streams = Streams(config.max_streams, config.heartbeat_s)
         self.definitions.listeners.append(self.streams.publish)  # first: the others write to disk
@@ -40,6 +41,7 @@ class Service:
         self.browser_allowance = Allowance(config.browser_requests_per_s, self._clock.monotonic_s)
         self.chronicle = Chronicle(config.definitions, self.store, self._clock.wall_ms)
         self.definitions.listeners.append(self.chronicle.follow)
+        self.early_access = EarlyAccess(self.definitions, self.store)
         self.operations = Operations(config.definitions, self.definitions, self.chronicle, self._clock)
         self.trials = Trials(self.definitions, self.chronicle, self.store, self._clock)
         #: Judges what fleets have counted, one report at a time.
@@ -60,7 +62,7 @@ class Service:
         Raises: ConfigError when the database or the keys file is not ours to use; DefinitionsError when there are no
             good definitions, neither in the file nor from an earlier run; sqlite3.Error.
         """
-        if self._watcher is not None:
+        if self._watchers:
             return
         if not self.config.db.exists():
             self.definitions.check()  # a first start that cannot work leaves nothing behind
@@ -75,18 +77,21 @@ class Service:
         except BaseException:
             self.store.close()
             raise
-        self._watcher = threading.Thread(
-            target=self.definitions.watch, args=(self._stop, self._clock), name="flagkit-definitions", daemon=True
-        )
-        self._watcher.start()
+        for name, watch in (("definitions", self.definitions.watch), ("enrolments", self.early_access.watch)):
+            watcher = threading.Thread(
+                target=watch, args=(self._stop, self._clock), name=f"flagkit-{name}", daemon=True
+            )
+            watcher.start()
+            self._watchers.append(watcher)
 
     def close(self) -> None:
         """Return when every event taken is on disk and every thread has ended."""
-        if self._watcher is None or self._stop.is_set():
+        if not self._watchers or self._stop.is_set():
             return
         self._stop.set()
         self.streams.close()
-        self._watcher.join()
+        for watcher in self._watchers:
+            watcher.join()
         self.operator.shutdown()
         self.judge.shutdown()
         self.trials.close()

@@ -20,6 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from flagkit.errors import ConfigError
+from flagkit.server import enrolments
 from flagkit.server.intake import Received
 from flagkit.server.trips import Trip
 
@@ -79,10 +80,14 @@ Work: TypeAlias = Callable[[sqlite3.Connection], Any]
 
 
 class Store:
-    """The database. ``open`` it before use and ``close`` it after; every other method is thread-safe."""
+    """The database. ``open`` it before use and ``close`` it after; every other method is thread-safe.
 
-    def __init__(self, path: Path, now_ms: Callable[[], int]) -> None:
+    max_units: enrolled in a flag at any time, by events; further ones are refused, and counted.
+    """
+
+    def __init__(self, path: Path, now_ms: Callable[[], int], max_units: int = 10_000) -> None:
         self.path = path
+        self._max_units = max_units
         self._now_ms = now_ms
         self._queue: SimpleQueue[tuple[Work, Future[Any]] | None] = SimpleQueue()
         self._writer: threading.Thread | None = None
@@ -117,13 +122,15 @@ class Store:
             self._writer.join()
             self._writer = None
 
-    def add(self, received: Received) -> Future[int]:
+    def add(self, received: Received, offered: frozenset[str] = frozenset()) -> Future[int]:
         """Store a batch; the result is the number of events that were not there before.
+
+        offered: the flags in which units may enrol.
 
         The same batch may come again: its events are there already, and its counts are not taken twice.
         The future raises sqlite3.Error when nothing was stored.
         """
-        return self.submit(lambda connection: self._add(connection, received))
+        return self.submit(lambda connection: self._add(connection, received, offered))
 
     def accepted(self) -> Numbered | None:
         """The definitions accepted last, also by an earlier process. Raises: sqlite3.Error."""
@@ -171,13 +178,23 @@ class Store:
         """Remember it, in place of an earlier one of the candidate's. The future raises sqlite3.Error."""
         return self.submit(lambda connection: connection.execute(_KEEP_TRIP, trip) and None)
 
+    def members(self) -> dict[str, list[str]]:
+        """The units enrolled, by flag. Raises: sqlite3.Error."""
+        found: dict[str, list[str]] = self.submit(enrolments.members).result()
+        return found
+
+    def refused(self) -> int:
+        """How many enrolments there was no room for. Raises: sqlite3.Error."""
+        count: int = self.submit(enrolments.refused).result()
+        return count
+
     def submit(self, work: Work) -> Future[Any]:
         """Run ``work`` on the writer's connection, in one transaction with whatever else waits."""
         future: Future[Any] = Future()
         self._queue.put((work, future))
         return future
 
-    def _add(self, connection: sqlite3.Connection, received: Received) -> int:
+    def _add(self, connection: sqlite3.Connection, received: Received, offered: frozenset[str]) -> int:
         events = len(received.exposures) + len(received.metrics)
         known = connection.execute("SELECT batch FROM batches WHERE batch_id = ?", (received.id,)).fetchone()
         if known is None:
@@ -193,6 +210,8 @@ class Store:
             )
         else:
             batch = known[0]
+        if received.enrolments:
+            enrolments.Entering(connection, offered, self._max_units).enter(received.enrolments, self._now_ms())
         stored = _insert(connection, _EXPOSURES, received.exposures, batch)
         stored += _insert(connection, _METRICS, received.metrics, batch)
         if known is None and stored < events:
@@ -256,7 +275,9 @@ def _prepare(connection: sqlite3.Connection) -> int:
     connection.execute("PRAGMA journal_mode = WAL")
     # An answered batch outlives a power cut: each commit reaches the disk, and a group shares its cost.
     connection.execute("PRAGMA synchronous = FULL")
-    connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {_SCHEMA} {enrolments.SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
+    )
     return int(connection.execute("SELECT COALESCE(SUM(accepted - duplicates), 0) FROM batches").fetchone()[0])
 
 

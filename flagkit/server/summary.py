@@ -29,7 +29,18 @@ _FIRST_UNITS: Final = "SELECT variant, COUNT(*) FROM first GROUP BY variant"
 _METRICS: Final = """
 SELECT variant, name, COUNT(DISTINCT metrics.unit), COUNT(*), SUM(value), AVG(value)
 FROM metrics JOIN first ON metrics.unit = first.unit AND metrics.time_ms >= first.since_ms
+WHERE name NOT IN ('flagkit.feedback', 'flagkit.enrolment')
 GROUP BY variant, name ORDER BY name"""
+# What users say of a flag names it and the variant they had. CASE: what other events hold may be no JSON to SQLite.
+_FEEDBACK: Final = """
+SELECT flag, COALESCE(variant, ''), COUNT(DISTINCT unit), COUNT(*), COUNT(value), AVG(value), COUNT(text) FROM (
+    SELECT unit, value, CASE name WHEN 'flagkit.feedback' THEN json_extract(properties, '$.flag') END AS flag,
+        CASE name WHEN 'flagkit.feedback' THEN json_extract(properties, '$.variant') END AS variant,
+        CASE name WHEN 'flagkit.feedback' THEN json_extract(properties, '$.text') END AS text
+    FROM metrics WHERE name = 'flagkit.feedback' AND time_ms >= :since_ms)
+WHERE :flag IS NULL OR flag = :flag GROUP BY flag, variant ORDER BY flag, variant"""
+_ENROLLED: Final = """
+SELECT flag, units AS enrolled, opted_out, refused FROM enrolled WHERE :flag IS NULL OR flag = :flag ORDER BY flag"""
 _STORED: Final = "SELECT (SELECT COUNT(*) FROM exposures) AS exposures, (SELECT COUNT(*) FROM metrics) AS metrics"
 _RECEIVED: Final = """
 SELECT COUNT(*) AS batches, COALESCE(SUM(deliveries), 0) AS deliveries, COALESCE(SUM(events), 0) AS events,
@@ -68,6 +79,8 @@ def summarise(path: Path, question: Question) -> dict[str, Any]:
             "flags": {flag: _of_flag(connection, question._replace(flag=flag)) for flag in flags},
             "stored": _row(connection, _STORED),
             "received": _row(connection, _RECEIVED),
+            "feedback": _feedback(connection, question),
+            "early_access": _early_access(connection, question),
             "dropped": dict(connection.execute("SELECT reason, events FROM dropped ORDER BY reason")),
             "changes": [_without(change, "before", "after") for change in _changes(connection, question)],
         }
@@ -106,6 +119,23 @@ def _of_flag(connection: sqlite3.Connection, question: Question) -> dict[str, An
         }
     connection.execute("DROP TABLE first")
     return {"units": units, "exposures": exposures, "variants": variants}
+
+
+def _feedback(connection: sqlite3.Connection, question: Question) -> dict[str, dict[str, Any]]:
+    """Flag -> variant ("" when there was none) -> what users said."""
+    found: dict[str, dict[str, Any]] = {}
+    for flag, variant, *figures in connection.execute(_FEEDBACK, question._asdict()):
+        names = ("units", "events", "scores", "mean", "texts")
+        found.setdefault(flag, {})[variant] = dict(zip(names, figures, strict=True))
+    return found
+
+
+def _early_access(connection: sqlite3.Connection, question: Question) -> dict[str, dict[str, int]]:
+    cursor = connection.execute(_ENROLLED, {"flag": question.flag})
+    return {
+        flag: {"enrolled": enrolled, "opted_out": opted_out, "refused": refused}
+        for flag, enrolled, opted_out, refused in cursor
+    }
 
 
 def _changes(connection: sqlite3.Connection, question: Question) -> list[dict[str, Any]]:

@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from flagkit.events import ENROLMENT
+
 FLAG_CALLED: Final = "$feature_flag_called"
-ENROLMENT: Final = "$feature_enrollment_update"
+ENROLMENT_UPDATE: Final = "$feature_enrollment_update"
 _LIBRARY: Final = "flagkit"
 _ANSWERS: Final = {"true": True, "false": False}
 _CONDITION: Final = "condition set "
@@ -47,7 +49,7 @@ def event_of(event: Mapping[str, Any], groups: Mapping[str, Any], version: str) 
     if kind == "exposure":
         name, properties = FLAG_CALLED, _exposed(event)
     elif kind == "metric":
-        name, properties = event["name"], _tracked(event)
+        name, properties = _tracked(event)
     else:
         return None
     if groups:
@@ -97,16 +99,19 @@ def _reason(reason: str, rule: str | None, answer: Any) -> str:
     return _RULES.get(rule, f"{reason}: {rule}")
 
 
-def _tracked(event: Mapping[str, Any]) -> dict[str, Any]:
-    properties = dict(event["properties"])
+def _tracked(event: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    name, properties = event["name"], dict(event["properties"])
+    if name == ENROLMENT:
+        name = ENROLMENT_UPDATE
+        properties = {"$feature_flag": properties["flag"], "$feature_enrollment": properties["enrolled"]}
     if event.get("value") is not None:
         properties.setdefault("value", event["value"])
     flag = properties.get("$feature_flag")
-    if event["name"] == ENROLMENT and isinstance(flag, str):
+    if name == ENROLMENT_UPDATE and isinstance(flag, str):
         # What PostHog's flags ask for from then on is a property of the person.
         told = {f"$feature_enrollment/{flag}": properties.get("$feature_enrollment") is True}
         properties.setdefault("$set", told)
-    return properties
+    return name, properties
 
 
 def _uuid(event_id: str) -> str:

@@ -276,6 +276,28 @@ def test_an_enrolment_sets_what_flags_ask_for(enrolled: bool) -> None:
     assert event["properties"]["$feature_enrollment"] is enrolled
 
 
+@pytest.mark.parametrize("enrolled", [True, False])
+def test_opting_in_and_out_are_enrolment_updates(enrolled: bool) -> None:
+    def ask(client: Client) -> None:
+        assert (client.enroll if enrolled else client.unenroll)("new", "u") is True
+        assert client.enroll("closed", "u") is False
+
+    told = {**LIBRARY, "$feature_flag": "new", "$feature_enrollment": enrolled}
+    (event,) = recorded(ask, flag("new", feature_enrollment=True), flag("closed", matching()))
+    assert (event["event"], event["distinct_id"]) == ("$feature_enrollment_update", "u")
+    assert {name: event["properties"][name] for name in told} == told
+    assert event["properties"].keys() - told.keys() == {"$set", "$lib_version"}
+    assert event["properties"]["$set"] == {"$feature_enrollment/new": enrolled}
+
+
+def test_feedback_goes_by_its_own_name_with_the_variant() -> None:
+    ask = lambda client: client.feedback("f", score=3, text="good", context="u")  # noqa: E731
+    (event,) = recorded(ask, flag("f", matching()))
+    told = event["properties"]
+    assert event["event"] == "flagkit.feedback"
+    assert (told["flag"], told["variant"], told["value"], told["text"]) == ("f", "true", 3, "good")
+
+
 def test_events_of_kinds_to_come_and_broken_ones_cost_only_themselves() -> None:
     receiver = Receiver()
     gate = json.dumps({"id": "ab" * 16, "type": "gate", "time_ms": WALL_MS})

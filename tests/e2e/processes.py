@@ -47,6 +47,7 @@ verbs = {
     "variants": lambda flag, units: [client.variant(flag, unit) for unit in units],
     "decision": lambda flag, unit: [str(client.decide(flag, unit).reason), client.decide(flag, unit).error_code],
     "track": lambda event, unit: client.track(event, unit),
+    "enroll": client.enroll, "unenroll": client.unenroll,
     "flush": client.flush, "close": client.close, "until": until, "ready": ready, "status": status,
 }
 for line in sys.stdin:

@@ -204,7 +204,9 @@ def _positive(question: Question, flag: str, condition: Json) -> Outcome:
         names = condition["segment"]
         return any_of(_segment(question, flag, name) for name in ([names] if isinstance(names, str) else names))
     if "enrolled" in condition:
-        return _is_enrolled((question.context.get("enrolments") or {}).get(flag))
+        said = (question.context.get("enrolments") or {}).get(flag)
+        told = map(str, question.document.get("enrolments", {}).get(flag, ()))
+        return _is_enrolled(said, context_unit(question.context) in told)
     if "time" in condition:
         return _is_time(condition["time"], question.now_ms)
     return outcome(
@@ -229,9 +231,9 @@ def _segment(question: Question, flag: str, name: str) -> Outcome:
     return any_of(parts)
 
 
-def _is_enrolled(said: object) -> Outcome:
+def _is_enrolled(said: object, told: bool) -> Outcome:
     if said is None:
-        return False  # who said nothing is not enrolled
+        return told  # of who says nothing, what the definitions say
     return said if isinstance(said, bool) else None
 
 

@@ -110,12 +110,18 @@ def edited(document: Json, rng: Random) -> Json:
     }
     if segments:
         new["segments"] = segments
+    if _sometimes(rng, 0.5):
+        new["enrolments"] = _enrolments(rng)
     for section in ("holdouts", "layers"):
         if _sometimes(rng, 0.3):
             new.pop(section, None)
             new |= {section: other[section]} if section in other else {}
         new[section] = _of_known_flags(new.get(section, {}), flags)
     return new
+
+
+def _enrolments(rng: Random) -> Json:
+    return {flag: _some(rng, SOME_UNITS) for flag in _some(rng, FLAGS)}
 
 
 def _of_known_flags(section: Json, flags: Json) -> Json:
@@ -148,6 +154,8 @@ def random_document(rng: Random) -> Json:
         document["layers"] = _layers(rng, flags)
     if _sometimes(rng, 0.35):
         document["holdouts"] = {name: _holdout(rng, flags) for name in _some(rng, ("q3", "q4"))}
+    if _sometimes(rng, 0.4):
+        document["enrolments"] = _enrolments(rng)
     return document
 
 

@@ -48,6 +48,10 @@ def answers(client: Client, user: UUID) -> None:
     assert_type(client.variant("dark", default="on"), str | None)
     assert_type(client.decide("dark", None), Decision)
     assert_type(client.peek(DARK), Decision)
+    assert_type(client.enroll(DARK, user), bool)
+    assert_type(client.unenroll("dark"), bool)
+    client.feedback(DARK, score=4, text="good", context=user)
+    client.feedback("dark", 4)  # type: ignore[call-arg]
     assert_type(client.decide_all(), dict[str, Decision])
     assert_type(client.explain("dark").text(), str)
     assert_type(flagkit.enabled(DARK), bool)

@@ -370,6 +370,9 @@ class Numbers:
 
     def keep_trip(self, trip: Trip) -> None: ...
 
+    def members(self) -> dict[str, list[str]]:
+        return {}
+
 
 def test_the_service_serves_a_change_at_its_second_look(flags: Path) -> None:
     service = DefinitionsFile(flags, Numbers())

@@ -49,7 +49,7 @@ MISTAKES = [
     Mistake([], "", "[]", "an object"),
     Mistake(None, "", "null", "an object"),
     Mistake({"enabeld": True}, ".enabeld", "unknown field", 'did you mean "enabled"?'),
-    Mistake({"colour": "red"}, ".colour", "unknown field", "known are client, default, description, enabled"),
+    Mistake({"colour": "red"}, ".colour", "unknown field", "known are client, default, description, early_access"),
     Mistake({"enabled": "false"}, ".enabled", '"false"', "true or false"),
     Mistake({"enabled": 0}, ".enabled", "0", "true or false"),
     # variants

@@ -99,7 +99,7 @@ def test_definitions_of_the_past_are_not_kept() -> None:
     gc.collect()
     kept = [each for each in gc.get_objects() if type(each) is FlagDefinition and each.key == "past"]
     assert [each.version for each in kept] == ["4"]
-    assert len(now.entries) == 2
+    assert len(now.entries) == 3
 
 
 def test_a_minified_document_is_read_in_a_small_multiple_of_plain_json() -> None:

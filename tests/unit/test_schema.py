@@ -38,6 +38,7 @@ WHOLE: dict[str, Any] = {
     "layers": {
         "checkout": {"by": "unit", "salt": "layer", "slots": {"new-checkout": [0, 20], "one-click": [20, 40.5]}}
     },
+    "enrolments": {"new-checkout": ["user-1", 2]},
     "holdouts": {"2026-q4": {"percent": 2, "flags": ["*"], "salt": "holdout-2026-q4"}},
     "flags": {
         "payments-v2": {},
@@ -83,6 +84,7 @@ WHOLE: dict[str, Any] = {
             "max_age_s": 600,
             "client": True,
             "overridable": {"issued_after": "2026-11-28T10:00:00Z", "revoked": ["3f2a"]},
+            "early_access": True,
         },
     },
 }

@@ -84,6 +84,7 @@ def test_healthz_needs_no_key_and_tells_what_is_stored(site):
         "number": 1,
         "flag_count": 2,
         "events": 2,
+        "enrolments": {"units": 0, "refused": 0},
         "definitions": {"ok": True, "problems": []},
     }
 

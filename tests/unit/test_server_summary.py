@@ -40,6 +40,8 @@ def test_nothing_stored_is_an_empty_summary(store):
         "flags": {},
         "stored": {"exposures": 0, "metrics": 0},
         "received": {"batches": 0, "deliveries": 0, "events": 0, "accepted": 0, "duplicates": 0},
+        "feedback": {},
+        "early_access": {},
         "dropped": {},
         "changes": [],
     }
