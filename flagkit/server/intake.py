@@ -12,6 +12,10 @@ import re
 import zlib
 from typing import Any, Final, NamedTuple, NoReturn
 
+from flagkit.production.metrics import Sums
+from flagkit.server.calls import NAME as CALLS
+from flagkit.server.calls import Counted
+
 MAX_WIRE_BYTES: Final = 1024 * 1024
 MAX_BODY_BYTES: Final = 5 * 1024 * 1024
 MAX_EVENTS: Final = 10_000
@@ -39,6 +43,7 @@ class Received(NamedTuple):
     exposures: rows of (id, flag, variant, reason, rule, assigned, analysable, version, unit, environment, time_ms).
     metrics: rows of (id, name, unit, value, properties as JSON text, environment, time_ms).
     rejected: the events that never will be stored, as the answer words them.
+    calls: what gates have counted.
     """
 
     id: str
@@ -47,11 +52,12 @@ class Received(NamedTuple):
     exposures: list[tuple[Any, ...]]
     metrics: list[tuple[Any, ...]]
     rejected: list[dict[str, Any]]
+    calls: list[Counted]
 
     @property
     def says_something(self) -> bool:
         """Whether there is anything to store or count."""
-        return bool(self.exposures or self.metrics or self.rejected or self.dropped)
+        return bool(self.exposures or self.metrics or self.calls or self.rejected or self.dropped)
 
 
 class _Malformed(ValueError):
@@ -79,7 +85,7 @@ def read_batch(wire: bytes, encoding: str) -> Received:
         raise Refused(400, f"dropped: expected at most {_MAX_REASONS} counts by reason")
     if len(batch["events"]) > MAX_EVENTS:
         raise Refused(413, f"more than {MAX_EVENTS:,} events in a batch")
-    received = Received(batch_id, sent_at_ms, dropped, [], [], [])
+    received = Received(batch_id, sent_at_ms, dropped, [], [], [], [])
     # No event can be larger than all of them together, so that usual batches are not measured one by one.
     measure = len(body) > MAX_EVENT_BYTES
     for event in batch["events"]:
@@ -114,6 +120,8 @@ def _sort(event: Any, received: Received, measure: bool) -> None:
         kind = event.get("type")
         if kind == "exposure":
             received.exposures.append(_exposure(event))
+        elif kind == "metric" and event.get("name") == CALLS:
+            received.calls.append(_calls(event))
         elif kind == "metric":
             received.metrics.append(_metric(event))
         else:
@@ -156,6 +164,19 @@ def _metric(event: dict[str, Any]) -> tuple[Any, ...]:
         _optional(event.get("feature_flag.set.id"), "environment"),
         _time_ms(event),
     )
+
+
+def _calls(event: dict[str, Any]) -> Counted:
+    properties = event.get("properties")
+    if not isinstance(properties, dict):
+        raise _Malformed("invalid_properties")
+    flag = _text(properties.get("feature_flag.key"), "flag")
+    variant = _text(properties.get("feature_flag.result.variant"), "variant")
+    try:
+        sums = Sums.from_json(properties)
+    except ValueError:
+        raise _Malformed("invalid_calls") from None
+    return Counted(_id(event), flag, variant, _time_ms(event), sums)
 
 
 def _number(value: Any) -> float | None:
