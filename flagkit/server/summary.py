@@ -1,4 +1,4 @@
-"""What the stored events say: units, exposures and calls by flag, variant and hour, metric events joined to them, changes.
+"""What the stored events say: units, exposures and calls by flag, variant and hour, metric events joined, changes.
 
 It only reads, through a connection that cannot write and does not block the writer, and in one transaction, so that the
 figures belong together. The application calls it on the thread that owns the connection.

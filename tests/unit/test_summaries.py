@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -49,13 +50,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def run(client: Client, flag: str = "on", *, times: int = 1, error: Exception | None = None) -> None:
     for number in range(times):
-        try:
-            with client.gate(flag, f"user-{number}") as gate:
-                gate.on
-                if error is not None:
-                    raise error
-        except type(error) if error is not None else ():
-            pass
+        with contextlib.suppress(Exception), client.gate(flag, f"user-{number}") as gate:
+            gate.on
+            if error is not None:
+                raise error
 
 
 def counted(sums: Sums, flag: str = "f", variant: str = "on", time_ms: int = NOW_MS) -> dict[str, Any]:
