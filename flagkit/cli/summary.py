@@ -13,7 +13,7 @@ from flagkit.cli import history, options
 from flagkit.cli.service import Service
 from flagkit.cli.text import columns, percent, plain
 
-_CALLS: Final = ("calls", "flag", "variant", "calls", "failed", "p50", "p90", "p99", "errors")
+_CALLS: Final = ("hour", "flag", "variant", "calls", "failed", "p50", "p90", "p99", "errors")
 _MOST_ERRORS: Final = 3
 _GUARD: Final = ("guard", "candidate", "revision", "state", "calls", "failed", "control", "failed", "evidence", "why")
 
