@@ -23,6 +23,8 @@ from flagkit.production.metrics import Sums, VariantMetrics
 
 _ON_SPAN: Final = "flagkit.variant."
 _MOST_ON_SPAN: Final = 20
+_MAX_NAME: Final = 256
+_NOTHING: Final = Sums()
 _QUANTILES: Final = {"p50_s": 0.5, "p90_s": 0.9, "p99_s": 0.99}
 
 
@@ -69,8 +71,12 @@ def _note(decision: Decision, _: Context) -> None:
     span = get_current_span()
     if not span.is_recording():
         return
-    noted: Mapping[str, object] = getattr(span, "attributes", None) or {}
-    name, answer = f"{_ON_SPAN}{decision.flag}", decision.variant or str(decision.reason.standard.lower())
+    name = f"{_ON_SPAN}{decision.flag}"[:_MAX_NAME]
+    answer = decision.variant or str(decision.reason.standard.lower())
+    noted: Mapping[str, object] | None = getattr(span, "attributes", None)
+    if noted is None:  # not the SDK's: it does not say what it has, and might get the same event over and over
+        span.set_attribute(name, answer)
+        return
     if noted.get(name) == answer:
         return
     if name not in noted and sum(each.startswith(_ON_SPAN) for each in noted) >= _MOST_ON_SPAN:
@@ -121,9 +127,6 @@ def measure(client: Client, provider: MeterProvider | None = None) -> None:
         "flagkit.failures", [failures], "{call}", "Calls that failed, by type of exception."
     )
     meter.create_observable_gauge("flagkit.call.duration", [durations], "s", "Quantiles of calls without a failure.")
-
-
-_NOTHING: Final = Sums()
 
 
 def _attributes(each: VariantMetrics) -> dict[str, str]:

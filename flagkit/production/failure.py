@@ -6,8 +6,7 @@ alone. Gates make them, meters read them.
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 from flagkit.boundary import contained
 
@@ -23,13 +22,16 @@ class Failure(str):
     __slots__ = ("place",)
     place: str | None
 
+    def __new__(cls, word: str, place: str | None = None) -> Self:
+        failure = super().__new__(cls, word)
+        failure.place = place
+        return failure
+
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """The failure that ``error`` is: the name of its type. Raises: nothing, whatever the exception is like."""
         word = contained(_word, error, otherwise="") or "Exception"
-        failure = cls(word)
-        failure.place = contained(_place, error.__traceback__, otherwise=None)
-        return failure
+        return cls(word, contained(_place, error, otherwise=None))
 
 
 def _word(error: BaseException) -> str:
@@ -37,7 +39,8 @@ def _word(error: BaseException) -> str:
     return name[:_MAX_WORD] if type(name) is str else ""
 
 
-def _place(trace: TracebackType | None) -> str | None:
+def _place(error: BaseException) -> str | None:
+    trace = error.__traceback__
     if trace is None:
         return None
     for _ in range(_DEEPEST):

@@ -47,6 +47,11 @@ class VariantMetrics(NamedTuple):
     places: Mapping[str, str] = {}
     buckets: Mapping[int, int] = {}
 
+    def __repr__(self) -> str:
+        # Without the buckets: hundreds of numbers, in what people print to see how it stands.
+        told = zip(self._fields[:-1], self[:-1], strict=True)
+        return f"VariantMetrics({', '.join(f'{name}={value!r}' for name, value in told)})"
+
 
 class Sums(NamedTuple):
     """What some calls came to, as it travels, is kept and is added up: counts alone, so that any sum is exact.

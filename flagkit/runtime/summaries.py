@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
+from flagkit.boundary import contained
 from flagkit.clock import Clock
 from flagkit.config import Config
 
@@ -67,7 +68,10 @@ class Summaries:
         if room <= 0 or not taking.acquire(timeout=_PATIENCE_S):
             return
         try:
-            for properties in islice(self._take(), room):
-                self._track(CALLS, properties)
+            contained(self._tell, room, otherwise=None)
         finally:
             taking.release()
+
+    def _tell(self, room: int) -> None:
+        for properties in islice(self._take(), room):
+            self._track(CALLS, properties)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flagkit import Client, Context, Decision
+from flagkit import Client, Context, Decision, sinks
 from flagkit.integrations.answers import follow
 
 Make = Callable[..., Client]
@@ -76,3 +76,15 @@ def test_a_client_that_nobody_follows_has_the_class_s_own_verbs(make: Make) -> N
     followed, plain = make(), make()
     follow(followed, Heard())
     assert vars(plain).keys().isdisjoint({"enabled", "_asked", "expose", "choose"})
+
+
+def test_a_client_that_counts_its_calls_counts_each_once_all_the_same(make: Make) -> None:
+    client, heard = make(sink=sinks.Unleash("http://127.0.0.1:9/api", token="t")), Heard()
+    follow(client, heard)
+    client.enabled("on", "u")
+    client.variant("on", "u")
+    with client.gate("on", "u") as gate:
+        assert gate.on
+    assert client._reporting is not None
+    assert client._reporting.counts.take() == {("on", True, None): 1, ("on", True, "on"): 2}
+    assert len(heard) == 3

@@ -95,9 +95,7 @@ def test_a_meter_takes_a_quarter_of_a_megabyte_at_the_most() -> None:
             meter.buckets[bucket] = 10**9 + bucket  # an int of its own
             meter.calls += meter.buckets[bucket]
         for number in range(30):
-            failure = Failure(f"Error{number}".ljust(128, "x"))
-            failure.place = f"{number}".ljust(128, "x")
-            meter.add(1.0, failure)
+            meter.add(1.0, Failure(f"Error{number}".ljust(128, "x"), f"{number}".ljust(128, "x")))
         assert meter.take() is not None
         assert tracemalloc.get_traced_memory()[0] < 256 * 1024
     finally:
@@ -113,3 +111,12 @@ def test_edges_say_where_a_bucket_begins_and_ends() -> None:
     assert edges(bucket_of(0.0))[0] == 0.0
     for power in range(-20, 20):
         assert edges(bucket_of(2.0**power))[0] == 2.0**power
+
+
+def test_a_variant_s_figures_are_shown_without_hundreds_of_buckets() -> None:
+    meter = Meter("f", "on")
+    meter.add(1.0, Failure("ValueError", "shop/cart.py:41"))
+    assert repr(meter.read()) == (
+        "VariantMetrics(flag='f', variant='on', calls=1, failures=1, errors={'ValueError': 1}, p50_s=None, p90_s=None, "
+        "p99_s=None, places={'ValueError': 'shop/cart.py:41'})"
+    )

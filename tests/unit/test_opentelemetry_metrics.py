@@ -13,6 +13,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, use_span
 
 from flagkit import Client
 from flagkit.integrations.opentelemetry import measure, trace
@@ -160,3 +161,25 @@ def test_of_one_span_there_are_twenty_flags_at_most(make: Make, spans: Any) -> N
             client.enabled(f"f{number}", "user-1")
     (span,) = exporter.get_finished_spans()
     assert (len(span.attributes), len(span.events)) == (20, 20)
+
+
+def test_a_span_that_does_not_tell_its_attributes_gets_those_alone(make: Make) -> None:
+    class Foreign(NonRecordingSpan):
+        noted: dict[str, Any]
+
+        def is_recording(self) -> bool:
+            return True
+
+        def set_attribute(self, key: str, value: Any) -> None:
+            self.noted[key] = value
+
+        def add_event(self, *arguments: Any, **more: Any) -> None:
+            raise AssertionError
+
+    client, span = make(), Foreign(INVALID_SPAN_CONTEXT)
+    span.noted = {}
+    trace(client)
+    with use_span(span):
+        client.enabled("on", "user-1")
+        client.enabled("on", "user-1")
+    assert span.noted == {"flagkit.variant.on": "on"}

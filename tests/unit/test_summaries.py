@@ -185,6 +185,16 @@ def test_what_a_parent_counted_a_forked_child_does_not_tell(make: Make, taking: 
     assert sum(event["properties"]["buckets"].values()) == 2
 
 
+def test_a_mistake_in_counting_is_nobody_s_but_the_library_s(clock: StillClock) -> None:
+    def take() -> Iterator[dict[str, Any]]:
+        raise RuntimeError
+        yield {}
+
+    summaries = Summaries(take, lambda: 0, lambda name, properties: None, Config(), clock)
+    summaries.record()
+    summaries.record()
+
+
 # -- at the service
 
 
