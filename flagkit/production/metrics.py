@@ -17,11 +17,12 @@ from flagkit.production.failure import Failure
 _FINE: Final = 5
 _LEAST_S: Final = 2.0**-24
 _MOST_S: Final = 2.0**20
+#: The first bucket, of all below ``_LEAST_S``, and the last, which ends at ``_MOST_S`` and has all beyond.
 _LEAST: Final = -23 << _FINE
+_MOST: Final = (20 << _FINE) + 63
 #: Error types told apart; further ones are counted together.
 _MOST_ERRORS: Final = 20
 _OTHER: Final = "other"
-_MOST: Final = 21 << _FINE
 _MOST_BUCKETS: Final = _MOST - _LEAST + 1
 _MAX_TEXT: Final = 256
 _MAX_COUNT: Final = 2**53
@@ -56,7 +57,7 @@ class VariantMetrics(NamedTuple):
 class Sums(NamedTuple):
     """What some calls came to, as it travels, is kept and is added up: counts alone, so that any sum is exact.
 
-    errors, places, buckets: as of ``VariantMetrics``. At most 21 errors and 1,410 buckets.
+    errors, places, buckets: as of ``VariantMetrics``. At most 21 errors and 1,440 buckets (1,409 are ever used).
     """
 
     errors: Mapping[str, int] = {}
@@ -119,7 +120,7 @@ class Meter:
         self.failures = 0
         self.errors: dict[str, int] = {}
         self.places: dict[str, str] = {}
-        #: Number of a bucket -> calls; at most 1,410 of them.
+        #: Number of a bucket -> calls; at most 1,409 of them.
         self.buckets: dict[int, int] = {}
         self._told = Sums()
 
@@ -179,7 +180,7 @@ def bucket_of(seconds: float) -> int:
     if _LEAST_S <= seconds < _MOST_S:
         mantissa, exponent = frexp(seconds)
         return (exponent << _FINE) + int(mantissa * 64)
-    return (21 << _FINE) if seconds >= _MOST_S else _LEAST
+    return _MOST if seconds >= _MOST_S else _LEAST
 
 
 def quantiles(buckets: Mapping[int, int], asked: Iterable[float]) -> list[float | None]:
@@ -199,12 +200,11 @@ def quantiles(buckets: Mapping[int, int], asked: Iterable[float]) -> list[float 
 
 
 def edges(bucket: int) -> tuple[float, float]:
-    """Where a bucket begins and ends, seconds: ``begin <= t < end``, but for the first, of all that is less, and the
-    last, of all that is more.
-    """
+    """Where a bucket begins and ends, seconds: ``begin <= t < end``. The last one has all that is beyond as well."""
     exponent, step = bucket - 32 >> _FINE, bucket - 32 & 31
-    begin, end = ldexp((step + 32) / 64, exponent), ldexp((step + 33) / 64, exponent)
-    return (0.0, end) if bucket <= _LEAST else (begin, end)
+    return (
+        (ldexp((step + 32) / 64, exponent), ldexp((step + 33) / 64, exponent)) if bucket > _LEAST else (0.0, _LEAST_S)
+    )
 
 
 def _counted_as(error: str, known: Mapping[str, int]) -> str:
