@@ -111,7 +111,7 @@ class Sums(NamedTuple):
 class Meter:
     """Counts the calls of one variant."""
 
-    __slots__ = ("_told", "buckets", "calls", "errors", "failures", "flag", "places", "variant")
+    __slots__ = ("_taken", "_told", "buckets", "calls", "errors", "failures", "flag", "places", "variant")
 
     def __init__(self, flag: str, variant: str | None) -> None:
         self.flag = flag
@@ -122,13 +122,14 @@ class Meter:
         self.places: dict[str, str] = {}
         #: Number of a bucket -> calls; at most 1,409 of them.
         self.buckets: dict[int, int] = {}
-        self._told = Sums()
+        #: What was taken so far, and how many calls that is.
+        self._told, self._taken = Sums(), 0
 
     def clear(self) -> None:
         """Begin anew. Assigns only."""
         self.calls = self.failures = 0
         self.errors, self.places, self.buckets = {}, {}, {}
-        self._told = Sums()
+        self._told, self._taken = Sums(), 0
 
     def add(self, seconds: float, error: str | None) -> None:
         """Count a call that took ``seconds``; ``error`` is what it failed of, None if it did not."""
@@ -162,15 +163,15 @@ class Meter:
 
     def take(self) -> Sums | None:
         """What was counted since the last time; None when nothing was. One thread at a time."""
-        if self.calls == self._told.calls:
+        if self.calls == self._taken:  # most have rested, and cost nothing
             return None
         sums = self._sums()
-        new, self._told = sums.minus(self._told), sums
+        new, self._told, self._taken = sums.minus(self._told), sums, sums.calls
         return new if new.errors or new.buckets else None
 
     def _sums(self) -> Sums:
-        # Copied in one step each, and totals are made of them: so they fit, whoever counts meanwhile. Places last: of
-        # every error that is counted there is one, if there is any.
+        # Each copied in one step, and totals are made of the copies, so that they fit whoever counts meanwhile. Places
+        # come last here and first in ``add``: there is one for every error that is told.
         errors, buckets = self.errors.copy(), self.buckets.copy()
         return Sums(errors, self.places.copy(), buckets)
 
