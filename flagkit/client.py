@@ -141,7 +141,9 @@ class Client:
         self._alerting = Alerting(ends.webhook, self._clock, self._feed.handlers.emit, self._labels)
         self._guarding.use(self._feed.current.retrip)
         self._recording = (
-            Recording(ends.sink, self._config, self._clock, self._feed.environment, self._slumber)
+            Recording(
+                ends.sink, self._config, self._clock, self._feed.environment, self._slumber, self._guards.summaries
+            )
             if ends.sink is not None
             else None
         )

@@ -15,6 +15,8 @@ from flagkit.cli.text import columns, percent, plain
 
 _FEEDBACK: Final = ("feedback", "variant", "units", "events", "with score", "mean", "with text")
 _EARLY_ACCESS: Final = ("early access", "enrolled", "opted out", "no room")
+_CALLS: Final = ("hour", "flag", "variant", "calls", "failed", "p50", "p90", "p99", "errors")
+_MOST_ERRORS: Final = 3
 _GUARD: Final = ("guard", "candidate", "revision", "state", "calls", "failed", "control", "failed", "evidence", "why")
 
 
@@ -71,7 +73,11 @@ def _lines(answer: Any, *, hourly: bool) -> Iterator[str]:
     if hours:
         yield ""
         yield from columns([("hour", "variant", "units", "exposures"), *hours], frozenset({2, 3}))
-    guards = list(_guards(answer.get("guards", ())))
+    calls = list(_calls(answer.get("calls", {}), hourly=hourly))
+    if calls:
+        yield ""
+        yield from columns([_CALLS, *calls], frozenset({3, 4, 5, 6, 7}))
+    guards = list(_guards(answer.get("guards", ())))  # older services have none
     if guards:
         yield ""
         yield from columns([_GUARD, *guards], frozenset({2, 4, 5, 6, 7, 8}))
@@ -120,6 +126,24 @@ def _hours(flags: Mapping[str, Any]) -> list[tuple[str, ...]]:
         for name, variant in found["variants"].items()
         for hour in variant["hours"]
     )
+
+
+def _calls(flags: Mapping[str, Any], *, hourly: bool) -> Iterator[tuple[str, ...]]:
+    """What gates counted, of all the time and, if it is wanted, of every hour."""
+    for flag, variants in flags.items():
+        for variant, found in variants.items():
+            often = sorted(found["errors"].items(), key=lambda error: -error[1])
+            errors = ", ".join(f"{error} {count:,}" for error, count in often[:_MOST_ERRORS])
+            yield "all", flag, variant, *_figures(found), errors + (", ..." if len(often) > _MOST_ERRORS else "") or "-"
+            for hour in found["hours"] if hourly else ():
+                yield hour["hour"], flag, variant, *_figures(hour), ""
+
+
+def _figures(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{found['calls']:,}"
+    yield f"{found['failures']:,}"
+    for name in ("p50_s", "p90_s", "p99_s"):
+        yield "-" if found[name] is None else f"{found[name] * 1000:,.4g} ms"
 
 
 def _guards(guards: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from flagkit.boundary import contained
 from flagkit.decision import Decision
 from flagkit.production.branch import Branch
+from flagkit.production.failure import Failure
 
 FAILED: Final = "failed"
 Ignored: TypeAlias = "type[BaseException] | tuple[type[BaseException], ...]"
@@ -61,11 +62,11 @@ def raised(chosen: Chosen, call: Any, error: BaseException, ignore: Ignored, sec
     decision, branch, _ = chosen
     if isinstance(error, Exception):
         _note(decision, error)
-        branch.end(call, None if isinstance(error, ignore) else type(error).__name__, seconds)
+        branch.end(call, None if isinstance(error, ignore) else Failure.of(error), seconds)
     elif isinstance(error, ignore):
         branch.end(call, None, seconds)
     elif _cut_off(type(error)):
-        branch.end(call, type(error).__name__, math.inf)
+        branch.end(call, Failure.of(error), math.inf)
     elif isinstance(error, GeneratorExit):
         branch.end(call, None, seconds)  # whoever reads has had enough
     else:

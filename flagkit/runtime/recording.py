@@ -5,18 +5,20 @@ The client calls it; the parts know nothing of each other's threads. Without a s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flagkit.boundary import contained
 from flagkit.clock import Clock
 from flagkit.config import Config
-from flagkit.context import Context
+from flagkit.context import ANONYMOUS, Context
 from flagkit.events import ExposureEncoder, encode_metric
 from flagkit.runtime.buffer import Buffer, Queue
 from flagkit.runtime.delivery import Delivery
 from flagkit.runtime.exposures import Exposures
 from flagkit.runtime.stats import Account, LinkState, Standing
+from flagkit.runtime.summaries import Summaries, Take
 from flagkit.runtime.worker import Worker
 from flagkit.sinks import Sink
 
@@ -28,6 +30,7 @@ class Recording:
     """See the module. ``exposures.record`` is for the evaluation path; all else is thread-safe and never raises.
 
     ended: told that a thread is ending although nobody asked it to, so that somebody calls ``start`` again.
+    counted: what gates have counted, for a sink that says ``takes_calls``.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Recording:
         clock: Clock,
         environment: Callable[[], str | None],
         ended: Callable[[], object] = lambda: None,
+        counted: Take = tuple,
     ) -> None:
         self._sink = sink
         self._config = config
@@ -54,7 +58,10 @@ class Recording:
 
             queue = self._spool = Spool(self._buffer, encoder, sink.name, config, clock)
         self._delivery = Delivery(sink, queue, self.exposures, encoder, config, clock)
-        self._worker = Worker("flagkit-delivery", self._delivery.step, clock, ended=ended)
+        self._summaries: Summaries | None = None
+        if getattr(sink, "takes_calls", False) is True:
+            self._summaries = Summaries(counted, self._buffer.__len__, self._summarise, config, clock)
+        self._worker = Worker("flagkit-delivery", self._step, clock, ended=ended)
         self._workers = [self._worker]
         self._buffer.consumer = self._worker
         if self._spool is not None:
@@ -95,6 +102,8 @@ class Recording:
 
     def flush(self, timeout_s: float) -> int:
         """Send what waits, on disk too; return how many events are left after at most ``timeout_s`` seconds."""
+        if self._summaries is not None:
+            self._summaries.record()
         if self._spool is not None:
             ends_s = self._clock.monotonic_s() + timeout_s
             self._spool.gather(timeout_s)
@@ -103,6 +112,8 @@ class Recording:
 
     def close(self, timeout_s: float) -> int:
         """Refuse everything, then flush; return how many events are left, for the next process if there is a spool."""
+        if self._summaries is not None:
+            self._summaries.record()
         left = self._delivery.close(timeout_s)
         for worker in self._workers:
             worker.stop()
@@ -130,9 +141,21 @@ class Recording:
     def after_fork(self) -> None:
         self._buffer.after_fork()
         self.exposures.after_fork()
+        if self._summaries is not None:
+            self._summaries.after_fork()
         self._delivery.after_fork()
         if self._spool is not None:
             self._spool.after_fork()
         for worker in self._workers:
             worker.after_fork()
         contained(self._sink.after_fork, otherwise=None)
+
+    # -- within
+
+    def _step(self) -> float:
+        """What the delivery thread does, over and over."""
+        due_s = math.inf if self._summaries is None else self._summaries.step()
+        return min(due_s, self._delivery.step())
+
+    def _summarise(self, name: str, properties: Mapping[str, Any]) -> None:
+        self.track(name, ANONYMOUS, None, properties)

@@ -14,6 +14,9 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from flagkit.events import ENROLMENT, FEEDBACK, MAX_FEEDBACK
 from flagkit.server.enrolments import Enrolment
+from flagkit.production.metrics import Sums
+from flagkit.server.calls import NAME as CALLS
+from flagkit.server.calls import Counted
 
 MAX_WIRE_BYTES: Final = 1024 * 1024
 MAX_BODY_BYTES: Final = 5 * 1024 * 1024
@@ -43,6 +46,7 @@ class Received(NamedTuple):
     metrics: rows of (id, name, unit, value, properties as JSON text, environment, time_ms).
     rejected: the events that never will be stored, as the answer words them.
     enrolments: what some of the metrics say besides: who opts in or out.
+    calls: what gates have counted.
     """
 
     id: str
@@ -52,11 +56,12 @@ class Received(NamedTuple):
     metrics: list[tuple[Any, ...]]
     rejected: list[dict[str, Any]]
     enrolments: list[Enrolment]
+    calls: list[Counted]
 
     @property
     def says_something(self) -> bool:
         """Whether there is anything to store or count."""
-        return bool(self.exposures or self.metrics or self.rejected or self.dropped)
+        return bool(self.exposures or self.metrics or self.calls or self.rejected or self.dropped)
 
 
 class _Malformed(ValueError):
@@ -84,7 +89,7 @@ def read_batch(wire: bytes, encoding: str) -> Received:
         raise Refused(400, f"dropped: expected at most {_MAX_REASONS} counts by reason")
     if len(batch["events"]) > MAX_EVENTS:
         raise Refused(413, f"more than {MAX_EVENTS:,} events in a batch")
-    received = Received(batch_id, sent_at_ms, dropped, [], [], [], [])
+    received = Received(batch_id, sent_at_ms, dropped, [], [], [], [], [])
     # No event can be larger than all of them together, so that usual batches are not measured one by one.
     measure = len(body) > MAX_EVENT_BYTES
     for event in batch["events"]:
@@ -119,6 +124,8 @@ def _sort(event: Any, received: Received, measure: bool) -> None:
         kind = event.get("type")
         if kind == "exposure":
             received.exposures.append(_exposure(event))
+        elif kind == "metric" and event.get("name") == CALLS:
+            received.calls.append(_calls(event))
         elif kind == "metric":
             row = _metric(event)
             if event["name"] == ENROLMENT:
@@ -185,6 +192,19 @@ def _check_feedback(said: dict[str, Any]) -> None:
     _optional(said.get("version"), "version")
     if text is not None and (not isinstance(text, str) or len(text) > MAX_FEEDBACK or not _utf8(text)):
         raise _Malformed("invalid_feedback")
+
+
+def _calls(event: dict[str, Any]) -> Counted:
+    properties = event.get("properties")
+    if not isinstance(properties, dict):
+        raise _Malformed("invalid_properties")
+    flag = _text(properties.get("feature_flag.key"), "flag")
+    variant = _text(properties.get("feature_flag.result.variant"), "variant")
+    try:
+        sums = Sums.from_json(properties)
+    except ValueError:
+        raise _Malformed("invalid_calls") from None
+    return Counted(_id(event), flag, variant, _time_ms(event), sums)
 
 
 def _number(value: Any) -> float | None:

@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from flagkit.errors import ConfigError
-from flagkit.server import enrolments
+from flagkit.server import calls, enrolments
 from flagkit.server.intake import Received
 from flagkit.server.trips import Trip
 
@@ -195,7 +195,7 @@ class Store:
         return future
 
     def _add(self, connection: sqlite3.Connection, received: Received, offered: frozenset[str]) -> int:
-        events = len(received.exposures) + len(received.metrics)
+        events = len(received.exposures) + len(received.metrics) + len(received.calls)
         known = connection.execute("SELECT batch FROM batches WHERE batch_id = ?", (received.id,)).fetchone()
         if known is None:
             head = (received.id, self._now_ms(), received.sent_at_ms, events + len(received.rejected), events)
@@ -214,6 +214,7 @@ class Store:
             enrolments.Entering(connection, offered, self._max_units).enter(received.enrolments, self._now_ms())
         stored = _insert(connection, _EXPOSURES, received.exposures, batch)
         stored += _insert(connection, _METRICS, received.metrics, batch)
+        stored += calls.add(connection, received.calls)
         if known is None and stored < events:
             connection.execute("UPDATE batches SET duplicates = ? WHERE batch = ?", (events - stored, batch))
         elif known is not None:
@@ -276,7 +277,7 @@ def _prepare(connection: sqlite3.Connection) -> int:
     # An answered batch outlives a power cut: each commit reaches the disk, and a group shares its cost.
     connection.execute("PRAGMA synchronous = FULL")
     connection.executescript(
-        f"BEGIN IMMEDIATE; {_SCHEMA} {enrolments.SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
+        f"BEGIN IMMEDIATE; {_SCHEMA} {enrolments.SCHEMA} {calls.TABLES} PRAGMA user_version = {_VERSION}; COMMIT;"
     )
     return int(connection.execute("SELECT COALESCE(SUM(accepted - duplicates), 0) FROM batches").fetchone()[0])
 

@@ -1,4 +1,4 @@
-"""What the stored events say: units and exposures by flag, variant and hour, metric events joined to them, changes.
+"""What the stored events say: units, exposures and calls by flag, variant and hour, metric events joined, changes.
 
 It only reads, through a connection that cannot write and does not block the writer, and in one transaction, so that the
 figures belong together. The application calls it on the thread that owns the connection.
@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+from flagkit.server import calls
 
 _UNITS: Final = "SELECT COUNT(DISTINCT unit), COUNT(*) FROM exposures WHERE flag = :flag AND time_ms >= :since_ms"
 _VARIANTS: Final = """
@@ -68,7 +70,7 @@ def summarise(path: Path, question: Question) -> dict[str, Any]:
 
     A unit counts once in each figure, however many hours it was seen in. A metric event belongs to the variant its unit
     was exposed to first, if that was not after the event. Cost: reads every exposure asked about; seconds for millions.
-    Raises: sqlite3.Error.
+    Calls are those of whole hours. Raises: sqlite3.Error.
     """
     with _reading(path) as connection:
         flags = [flag for (flag,) in connection.execute("SELECT DISTINCT flag FROM exposures ORDER BY flag")]
@@ -77,6 +79,7 @@ def summarise(path: Path, question: Question) -> dict[str, Any]:
         return {
             **question._asdict(),
             "flags": {flag: _of_flag(connection, question._replace(flag=flag)) for flag in flags},
+            "calls": _calls(connection, question),
             "stored": _row(connection, _STORED),
             "received": _row(connection, _RECEIVED),
             "feedback": _feedback(connection, question),
@@ -136,6 +139,13 @@ def _early_access(connection: sqlite3.Connection, question: Question) -> dict[st
         flag: {"enrolled": enrolled, "opted_out": opted_out, "refused": refused}
         for flag, enrolled, opted_out, refused in cursor
     }
+
+
+def _calls(connection: sqlite3.Connection, question: Question) -> dict[str, Any]:
+    told = calls.read(connection, question.flag, question.since_ms)
+    for hour in (hour for flag in told.values() for figures in flag.values() for hour in figures["hours"]):
+        hour["hour"] = _hour_text(hour["hour"])
+    return told
 
 
 def _changes(connection: sqlite3.Connection, question: Question) -> list[dict[str, Any]]:

@@ -36,6 +36,9 @@ class Http:
     Raises: ConfigError naming the field.
     """
 
+    #: What gates have counted goes here too, as metric events; see docs/events.md.
+    takes_calls = True
+
     def __init__(
         self,
         url: str,

@@ -13,7 +13,10 @@ from flagkit.events import Batch, Delivered, Rejected, Retry, Sent, Usage
 
 @runtime_checkable
 class Sink(Protocol):
-    """Where events go. ``name``: for status and logs; no secret in it."""
+    """Where events go. ``name``: for status and logs; no secret in it.
+
+    One that has ``takes_calls = True`` gets what gates have counted as well, as metric events, with every flush.
+    """
 
     @property
     def name(self) -> str: ...

@@ -52,6 +52,15 @@ def exposure(unit: str, variant: str, time_ms: int) -> dict[str, Any]:
     }
 
 
+def calls(variant: str, hour: int, digit: str) -> dict[str, Any]:
+    """Sixteen calls around 6 ms, and four that failed, of the candidate."""
+    errors = {"ValueError": 2, "KeyError": 1, "OSError": 1} if variant == "on" else {}
+    names = {"feature_flag.key": "new-search", "feature_flag.result.variant": variant}
+    properties = {**names, "errors": errors, "places": {}, "buckets": {"-173": 16}}
+    event = {"type": "metric", "name": "flagkit.calls", "time_ms": NOON_MS + hour * HOUR_MS, "properties": properties}
+    return {**event, "id": digit * 32, "feature_flag.context.id": None, "feature_flag.set.id": None, "value": None}
+
+
 def send(url: str, key: str, events: list[dict[str, Any]]) -> None:
     body = json.dumps({"batch_id": "b" * 32, "sent_at": NOON_MS, "dropped": {"full": 3}, "events": events}).encode()
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
@@ -71,6 +80,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         url = line.split()[-1]
         events = [exposure(f"u{n}", "on" if n < 5 else "off", NOON_MS) for n in range(20)]
         events += [exposure("u1", "on", NOON_MS + HOUR_MS)]
+        events += [calls("on", 0, "c"), calls("on", 1, "d"), calls("off", 0, "e")]
         sale = {"type": "metric", "time_ms": NOON_MS + 1, "name": "sale", "value": 12.5, "properties": {}}
         send(
             url,
@@ -100,8 +110,12 @@ def test_the_summary_is_a_table_of_units_and_exposures_by_variant(service: str) 
         "metric  flag        variant  units  with it  events  mean\n"
         "sale    new-search  on           5        1       1  12.5\n"
         "\n"
+        "hour  flag        variant  calls  failed       p50       p90       p99  errors\n"
+        "all   new-search  off         16       0  6.287 ms  6.287 ms  6.287 ms  -\n"
+        "all   new-search  on          40       8  6.287 ms  6.287 ms  6.287 ms  ValueError 4, KeyError 2, OSError 2\n"
+        "\n"
         "stored: 21 exposures, 1 metrics\n"
-        "received: 1 batches, 1 deliveries, 22 events, 22 accepted, 0 duplicates\n"
+        "received: 1 batches, 1 deliveries, 25 events, 25 accepted, 0 duplicates\n"
         "lost by clients: 3 full\n"
     )
 
@@ -110,6 +124,7 @@ def test_one_flag_is_shown_hour_by_hour(service: str) -> None:
     result = summary(service, "--flag", "new-search", "--since", "2026-11-23T14:00:00+02:00")
     assert "2026-11-23T12:00:00Z  off         15         15\n" in result.output
     assert "2026-11-23T13:00:00Z  on           1          1\n" in result.output
+    assert "2026-11-23T13:00:00Z  new-search  on          20       4" in result.output
     later = summary(service, "--flag", "new-search", "--since", "2026-11-23T13:00:00Z")
     assert "2026-11-23T12:00:00Z" not in later.output
     assert "no exposures\n" in summary(service, "--since", "2027-01-01").output
