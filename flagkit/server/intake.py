@@ -13,10 +13,10 @@ import zlib
 from typing import Any, Final, NamedTuple, NoReturn
 
 from flagkit.events import ENROLMENT, FEEDBACK, MAX_FEEDBACK
-from flagkit.server.enrolments import Enrolment
 from flagkit.production.metrics import Sums
 from flagkit.server.calls import NAME as CALLS
 from flagkit.server.calls import Counted
+from flagkit.server.enrolments import Enrolment
 
 MAX_WIRE_BYTES: Final = 1024 * 1024
 MAX_BODY_BYTES: Final = 5 * 1024 * 1024
