@@ -1,6 +1,6 @@
 """What GrowthBook's features cost beside native flags of the same meaning: ``pytest tests/bench --benchmark-enable``.
 
-The last test always measures: one ratio a kind of feature, with a wide margin, the hash aside. Beside GrowthBook's own
+The last test always measures: one ratio a kind of feature, the hash aside. Beside GrowthBook's own
 library: tests/dialects/test_growthbook_peers.py.
 """
 
@@ -55,6 +55,9 @@ CONTEXT = Context(
     "user-7", {"country": "SE", "plan": "pro", "email": "anna@example.com", "app_version": "2.4.1", "age": 30}
 )
 
+WITH_ID = Context("user-7", {**CONTEXT.attributes, "id": "user-7"})
+ATTEMPTS = 8  # others use the machine too; a cost that is too high is so in all of them
+
 
 def client(dialect: str) -> Client:
     document: Json = {"features": GROWTHBOOK, "savedGroups": {"members": MEMBERS}}
@@ -76,14 +79,24 @@ def test_hash(benchmark: Any, version: int) -> None:
     benchmark(bucket, b"user-7")
 
 
-@pytest.mark.parametrize("flag", KINDS)
-def test_a_feature_costs_no_more_than_a_few_native_flags_and_its_hash(flag: str) -> None:
-    def cost(call: Any) -> float:
-        return min(timeit.repeat(call, number=500, repeat=40))
-
-    own, native = client("growthbook").decide, client("native").decide
+def ratio(flag: str, context: Context) -> float:
+    """What a feature costs beside the native flag, its hash aside. All are timed in turns: the machine has moods."""
     bucket = bucketing(flag, 2)
     assert bucket is not None
-    spent = cost(lambda: own(flag, CONTEXT)) - (cost(lambda: bucket(b"user-7")) if flag in HASHED else 0)
-    ratio = spent / cost(lambda: native(flag, CONTEXT))
-    assert ratio < 4, f"{ratio:.1f} times a native flag"
+    own, native = client("growthbook").decide, client("native").decide
+    calls = (lambda: own(flag, context), lambda: native(flag, context), lambda: bucket(b"user-7"))
+    spent = [
+        min(times) for times in zip(*([timeit.timeit(c, number=300) for c in calls] for _ in range(40)), strict=True)
+    ]
+    return (spent[0] - (spent[2] if flag in HASHED else 0)) / spent[1]
+
+
+@pytest.mark.parametrize("context", [CONTEXT, WITH_ID], ids=["the unit is the id", "an id of its own"])
+@pytest.mark.parametrize("flag", KINDS)
+def test_a_feature_costs_at_most_two_native_flags_and_its_hash(flag: str, context: Context) -> None:
+    found = 9.0
+    for _ in range(ATTEMPTS):
+        found = min(found, ratio(flag, context))
+        if found <= 2:
+            break
+    assert found <= 2, f"{found:.2f} times a native flag"
