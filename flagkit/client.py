@@ -500,6 +500,7 @@ class Client:
             worker_faults=sum(end.faults for end in (*always, recording, reporting) if end is not None),
             disk=worst(feed.poller.disk, guarding.disk, recording.disk if recording is not None else None),
             usage=reporting.state if reporting is not None else None,
+            remote=feed.inquiries.state if feed.inquiries is not None else None,
         )
 
     # -- within ------------------------------------------------------------------------------------------------------
