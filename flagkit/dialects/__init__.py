@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from flagkit.core.elsewhere import Elsewhere
 from flagkit.core.model import Definitions
 from flagkit.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from flagkit.core.elsewhere import Elsewhere
 
 
 class Parsed(NamedTuple):

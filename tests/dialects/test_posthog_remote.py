@@ -396,7 +396,15 @@ def test_a_context_that_cannot_be_told_is_not_asked_about(attributes: Json) -> N
 
 
 def test_only_values_of_plain_json_are_told() -> None:
-    attributes = {"o": Hostile(), "n": float("nan"), "big": 1 << 70, "long": "x" * 2000, "b": b"x", 3: "x", "ok": True}
+    attributes: Any = {
+        "o": Hostile(),
+        "n": float("nan"),
+        "big": 1 << 70,
+        "long": "x" * 2000,
+        "b": b"x",
+        3: "x",
+        "ok": True,
+    }
     text = question_of(Context("user-1", {**attributes, "$groups": Hostile(), "list": [Hostile(), "x"], "d": {"a": 1}}))
     assert text is not None
     assert json.loads(text)["person_properties"] == {"ok": True, "list": ["x"]}
