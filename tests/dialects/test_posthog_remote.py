@@ -5,102 +5,33 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from flagkit import Client, Config, ConfigError, Context, Decision, ErrorCode, Reason
+from flagkit import Client, Config, ConfigError, Context, ErrorCode, Reason
 from flagkit.core.elsewhere import Heard
 from flagkit.core.explain import explain
 from flagkit.core.snapshot import Snapshot
 from flagkit.dialects import posthog
-from flagkit.dialects.posthog_elsewhere import MAX_QUESTION, question_of
-from flagkit.errors import FetchError
-from flagkit.runtime import inquiries
-from flagkit.runtime.inquiries import Inquiries
 from flagkit.sinks import Memory
 from flagkit.sources import Cached, PostHog
-from flagkit.sources.source import Told
+from tests.dialects.posthog_server import (
+    COHORT,
+    KEY,
+    LOCAL,
+    MULTI,
+    STICKY,
+    TOKEN,
+    Server,
+    answered,
+    asking,
+    eventually,
+    said,
+)
 from tests.dialects.posthogs import document, flag, in_cohort, matching, serves, when
-from tests.unit.fakes import FakeClock, FixedRandom
-from tests.unit.loopback import Call, serving
-
-Json = dict[str, Any]
-TOKEN, KEY = "phc_0123456789abcdef", "phx_0123456789abcdef"
-HEADERS = {"Content-Type": "application/json"}
-COHORT = flag("f", matching(in_cohort(9)), id=1, version=3)
-STICKY = flag("sticky", matching(), id=2, version=1, ensure_experience_continuity=True)
-LOCAL = flag("local", matching(), id=3, version=1)
-VARIANTS = {"variants": [{"key": "a", "rollout_percentage": 50}, {"key": "b", "rollout_percentage": 50}]}
-PAYLOADS = {"b": '{"steps": 2}'}
-MULTI = flag("multi", matching(in_cohort(9)), id=4, version=2, multivariate=VARIANTS, payloads=PAYLOADS)
-
-
-def said(enabled: bool, variant: str | None = None, **more: Any) -> Json:
-    """One flag of an answer."""
-    reason = {"code": "condition_match", "condition_index": 0, "description": "Matched condition set 1"}
-    return {"enabled": enabled, "variant": variant, "reason": reason, "metadata": {"id": 1, "version": 3}, **more}
-
-
-class Server:
-    """A PostHog on loopback: its definitions, its answers by flag, and what it was asked."""
-
-    def __init__(self, *flags: Json, **answers: Json) -> None:
-        self.flags = flags
-        self.answers = answers
-        self.more: Json = {"requestId": "request-1", "evaluatedAt": 1795428000000}
-        self.status = 200
-        self.heard: list[Json] = []
-        self.calls: list[Call] = []
-        self.told = threading.Event()
-        self.open = threading.Event()
-        self.open.set()
-
-    def __call__(self, call: Call) -> None:
-        if call.path.startswith("/flags/definitions"):
-            call.answer(200, json.dumps(document(*self.flags)).encode(), HEADERS)
-            return
-        self.calls.append(call)
-        self.heard.append(json.loads(call.body))
-        self.told.set()
-        self.open.wait(10)
-        call.answer(self.status, json.dumps({"flags": self.answers, **self.more}).encode(), HEADERS)
-
-
-@contextmanager
-def asking(server: Server, sink: Any = None, fallback: bool = True) -> Iterator[Client]:
-    with serving(server) as running:
-        source = PostHog(running.url, project_token=TOKEN, personal_key=KEY, remote_fallback=fallback)
-        with Client(source=source, sink=sink) as client:
-            assert client.wait_ready(10)
-            yield client
-
-
-def eventually(ask: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """What ``ask`` comes to, once it comes to anything."""
-    pause, found = threading.Event(), ask()
-    for _ in range(int(seconds / 0.01)):
-        if found:
-            break
-        pause.wait(0.01)
-        found = ask()
-    assert found
-    return found
-
-
-def answered(client: Client, key: str, context: Any = "user-1") -> Decision:
-    def ask() -> Decision | None:
-        decision = client.decide(key, context)
-        return None if decision.error_code else decision
-
-    found: Decision = eventually(ask)
-    return found
-
-
-# -- through a client ------------------------------------------------------------------------------------------------
+from tests.unit.loopback import serving
 
 
 def test_the_first_answer_comes_at_once_with_its_reason_and_later_ones_are_posthogs() -> None:
@@ -324,256 +255,3 @@ def test_a_source_whose_documents_are_kept_on_disk_asks_as_well(tmp_path: Any) -
 def test_whether_to_ask_is_a_bool() -> None:
     with pytest.raises(ConfigError, match="remote_fallback"):
         PostHog(project_token=TOKEN, personal_key=KEY, remote_fallback="yes")  # type: ignore[arg-type]
-
-
-# -- the request's answers -------------------------------------------------------------------------------------------
-
-
-def decided(server: Server, *flags: str) -> Any:
-    with serving(server) as running:
-        source = PostHog(running.url, project_token=TOKEN, personal_key=KEY, remote_fallback=True)
-        assert source.decider is not None
-        try:
-            return source.decider.decide('{"distinct_id":"user-1"}', flags, deadline_s=5)
-        finally:
-            source.close()
-
-
-def test_flags_that_the_server_could_not_decide_are_left_out() -> None:
-    failed = said(False, failed=True)
-    server = Server(f=said(True), g=failed, h={"enabled": "yes"}, other=said(True))
-    server.more = {"errorsWhileComputingFlags": True}
-    assert list(decided(server, "f", "g", "h", "i")) == ["f"]
-
-
-def test_facts_that_are_none_are_left_out() -> None:
-    server = Server(f={"enabled": True, "variant": 7, "metadata": {"id": "x", "version": 1.5}, "reason": None})
-    server.more = {"requestId": "a\nb"}
-    assert decided(server, "f") == {"f": Told("true", True, {"remote": True})}
-
-
-@pytest.mark.parametrize(
-    ("status", "more", "reason", "lasting"),
-    [
-        (200, {"quotaLimited": ["feature_flags"]}, "quota_limited", True),
-        (200, {"flags": None}, "no_flags", False),
-        (401, {}, "http_401", True),
-        (402, {}, "http_402", True),
-        (429, {}, "http_429", False),
-        (503, {}, "http_503", False),
-        (302, {}, "http_302", False),
-    ],
-)
-def test_what_is_no_answer_is_an_error_of_one_word(status: int, more: Json, reason: str, lasting: bool) -> None:
-    server = Server(f=said(True))
-    server.status, server.more = status, more
-    with pytest.raises(FetchError) as raised:
-        decided(server, "f")
-    assert (raised.value.reason, raised.value.lasting) == (reason, lasting)
-    assert TOKEN not in str(raised.value)
-
-
-# -- the question ----------------------------------------------------------------------------------------------------
-
-
-class Hostile:
-    def __getattr__(self, name: str) -> Any:
-        raise RuntimeError(name)
-
-
-@pytest.mark.parametrize(
-    "attributes",
-    [
-        {"a": "\ud800"},
-        {"a": {f"k{n}": "x" * 1000 for n in range(100)}, **{f"k{n}": "x" * 1000 for n in range(100)}},
-    ],
-)
-def test_a_context_that_cannot_be_told_is_not_asked_about(attributes: Json) -> None:
-    with asking(Server(COHORT, f=said(True))) as client:
-        assert client.decide("f", Context("user-1", attributes)).rule == "static cohort"
-        assert client.status.remote is not None
-        assert client.status.remote.waiting == 0
-
-
-def test_only_values_of_plain_json_are_told() -> None:
-    attributes: Any = {
-        "o": Hostile(),
-        "n": float("nan"),
-        "big": 1 << 70,
-        "long": "x" * 2000,
-        "b": b"x",
-        3: "x",
-        "ok": True,
-    }
-    text = question_of(Context("user-1", {**attributes, "$groups": Hostile(), "list": [Hostile(), "x"], "d": {"a": 1}}))
-    assert text is not None
-    assert json.loads(text)["person_properties"] == {"ok": True, "list": ["x"]}
-
-
-def test_the_same_context_is_the_same_question_whatever_its_order() -> None:
-    assert question_of(Context("u", {"a": 1, "b": 2})) == question_of(Context("u", {"b": 2, "a": 1}))
-    assert question_of(Context("u", {f"k{n}": "x" * 900 for n in range(MAX_QUESTION // 900 + 1)})) is None
-
-
-# -- step by step ----------------------------------------------------------------------------------------------------
-
-
-class Oracle:
-    """A server of scripted answers; the last again and again."""
-
-    name = "oracle"
-
-    def __init__(self, *script: Any) -> None:
-        self.script = list(script) or [{}]
-        self.asked: list[tuple[str, tuple[str, ...]]] = []
-
-    def decide(self, question: str, flags: Any, *, deadline_s: float) -> Any:
-        self.asked.append((question, tuple(flags)))
-        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-ON = Told("true", True, {})
-DOWN = FetchError("refused", "down")
-
-
-def steps(*script: Any) -> tuple[Inquiries, Oracle, FakeClock]:
-    """Inquiries whose thread never runs."""
-    clock, oracle = FakeClock(), Oracle(*script)
-    made = Inquiries(oracle, Config(), clock, FixedRandom())  # type: ignore[arg-type]
-    made._worker._stopped = True
-    return made, oracle, clock
-
-
-def run(made: Inquiries, clock: FakeClock, rounds: int = 1) -> None:
-    for _ in range(rounds):
-        clock.advance(made.step())
-        clock.advance(made.step())
-
-
-def test_flags_of_one_unit_travel_in_one_request_and_a_question_is_put_once() -> None:
-    made, oracle, clock = steps({"f": ON, "g": ON})
-    for name in ("f", "g", "f", "f"):
-        assert made.answer(name, "1", "{}") is None
-    run(made, clock, 3)
-    assert oracle.asked == [("{}", ("f", "g"))]
-    assert made.answer("f", "1", "{}") is not None
-    assert made.answer("g", "1", "{}") is not None
-
-
-def test_requests_are_so_many_a_second_at_most() -> None:
-    made, oracle, clock = steps({"f": ON})
-    for number in range(50):
-        made.answer("f", "1", f'{{"n":{number}}}')
-    began_s = clock.monotonic_s()
-    while len(oracle.asked) < 50:
-        clock.advance(made.step())
-    assert clock.monotonic_s() - began_s >= 49 * inquiries.EVERY_S
-
-
-def test_an_answer_is_asked_for_again_after_a_while_and_counts_until_the_new_one_is_there() -> None:
-    made, oracle, clock = steps({"f": ON}, {"f": Told("false", False, {})})
-    made.answer("f", "1", "{}")
-    run(made, clock)
-    clock.advance(inquiries.FRESH_S - 1)
-    assert made.answer("f", "1", "{}")
-    assert not made._waiting
-    clock.advance(2)
-    old = made.answer("f", "1", "{}")
-    assert old is not None
-    assert old.enabled
-    run(made, clock, 2)
-    new = made.answer("f", "1", "{}")
-    assert new is not None
-    assert not new.enabled
-    assert len(oracle.asked) == 2
-
-
-def test_while_the_server_is_down_an_answer_counts_for_so_long_and_no_longer() -> None:
-    made, _, clock = steps({"f": ON}, DOWN)
-    made.answer("f", "1", "{}")
-    run(made, clock)
-    clock.advance(inquiries.KEPT_S - 60)
-    assert made.answer("f", "1", "{}") is not None
-    run(made, clock, 3)
-    clock.advance(120)
-    assert made.answer("f", "1", "{}") is None
-
-
-def test_a_flag_without_an_answer_is_not_asked_about_again_at_once() -> None:
-    made, oracle, clock = steps({})
-    made.answer("f", "1", "{}")
-    run(made, clock)
-    assert made.answer("f", "1", "{}") is None
-    assert not made._waiting
-    clock.advance(inquiries.UNANSWERED_S + 1)
-    made.answer("f", "1", "{}")
-    assert len(made._waiting) == 1
-    assert len(oracle.asked) == 1
-
-
-def test_a_failing_server_is_left_alone_longer_and_longer() -> None:
-    made, oracle, clock = steps(DOWN)
-    pauses = []
-    for number in range(5):
-        made.answer("f", "1", f'{{"n":{number}}}')
-        pause_s = made.step()
-        while len(oracle.asked) == number:
-            clock.advance(pause_s)
-            pause_s = made.step()
-        pauses.append(pause_s)
-    assert pauses == sorted(pauses)
-    assert pauses[-1] > 4 * pauses[0]
-    assert made.state.link.consecutive_failures == 5
-    assert made.state.lost == {"refused": 5}
-
-
-def test_the_server_s_own_wish_is_heeded() -> None:
-    made, _, clock = steps(FetchError("http_429", "slowly", retry_after_s=200.0))
-    made.answer("f", "1", "{}")
-    clock.advance(made.step())
-    assert made.step() >= 200
-
-
-def test_a_question_that_the_server_refuses_costs_the_others_nothing() -> None:
-    made, oracle, clock = steps(FetchError("http_400", "bad", lasting=True), {"f": ON})
-    made.answer("f", "1", '{"n":1}')
-    made.answer("f", "1", '{"n":2}')
-    while len(oracle.asked) < 2:
-        clock.advance(made.step())
-    assert made.answer("f", "1", '{"n":2}') is not None
-    assert made.answer("f", "1", '{"n":1}') is None
-    assert not made._waiting
-
-
-def test_memory_is_bounded_in_questions_and_in_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inquiries, "MAX_KEPT", 20)
-    made, _, clock = steps({"f": ON})
-    for number in range(inquiries.MAX_WAITING + 10):
-        made.answer("f", "1", f'{{"n":{number}}}')
-    state = made.state
-    assert (state.waiting, state.lost) == (inquiries.MAX_WAITING, {"overflow": 10})
-    run(made, clock, inquiries.MAX_WAITING + 1)
-    assert (made.state.waiting, made.state.kept) == (0, 20)
-
-
-def test_threads_that_ask_at_once_find_what_one_thread_would() -> None:
-    made, oracle, clock = steps({"f": ON, "g": ON, "h": ON})
-    start = threading.Barrier(8)
-
-    def ask(name: str) -> None:
-        start.wait()
-        for number in range(200):
-            made.answer(name, "1", f'{{"n":{number % 20}}}')
-
-    threads = [threading.Thread(target=ask, args=("fgh"[index % 3],)) for index in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(made._order) == len(made._waiting) == 20
-    run(made, clock, 60)
-    assert {len(flags) for _, flags in oracle.asked} == {3}
-    assert (made.state.kept, made.state.waiting) == (20, 0)
