@@ -77,10 +77,11 @@ def _relayed(heard: Heard, outcome: Decision, telemetry: Mapping[str, str | int 
 
 
 def question_of(context: Context) -> str | None:
-    """Who is asked about, as JSON in PostHog's words; the same text for the same context. None: nobody can be asked.
+    """Who is asked about, as JSON in PostHog's words; the same text for the same context. None: it would be too long.
 
-    Texts, numbers, bools, dates and lists of such are told, of the person, the groups and their properties.
-    Raises: whatever a hostile context makes it.
+    Texts, numbers, bools, dates, null and lists of such are told, of the person, the groups and their properties; of
+    any other value PostHog goes by what it has stored itself.
+    Raises: ValueError for too many of them, and whatever a hostile context makes it.
     """
     attributes = context.attributes
     told: dict[str, Any] = {"distinct_id": context.unit_text}
@@ -88,7 +89,7 @@ def question_of(context: Context) -> str | None:
     told["groups"] = _properties(mapping(attributes.get(GROUPS)) or {})
     of_groups = mapping(attributes.get(GROUP_PROPERTIES)) or {}
     told["group_properties"] = {
-        kind: _properties(mapping(each) or {}) for kind, each in islice(of_groups.items(), _MOST) if type(kind) is str
+        kind: _properties(mapping(each) or {}) for kind, each in _few(of_groups) if type(kind) is str
     }
     device = attributes.get(DEVICE)
     if type(device) is str and len(device) <= _LONGEST:
@@ -101,8 +102,16 @@ def question_of(context: Context) -> str | None:
 
 def _properties(given: Mapping[Any, Any], without: frozenset[str] = frozenset()) -> dict[str, Any]:
     """What of it has a form in JSON that PostHog's filters look at."""
-    found = ((name, _plain(value)) for name, value in islice(given.items(), _MOST) if type(name) is str)
+    found = ((name, _plain(value)) for name, value in _few(given) if type(name) is str)
     return {name: value for name, value in found if value is not _NOTHING and name not in without}
+
+
+def _few(given: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+    """All of it. Raises: ValueError when it is too much to be told, because a part of it would be another question."""
+    items = list(islice(given.items(), _MOST + 1))
+    if len(items) > _MOST:
+        raise ValueError("too many to be told")
+    return items
 
 
 _NOTHING: Final[Any] = object()
@@ -110,9 +119,9 @@ _NOTHING: Final[Any] = object()
 
 def _plain(value: Any) -> Any:
     if type(value) is list or type(value) is tuple:
-        items = [_plain(each) for each in value[:_MOST] if type(each) in _PLAIN]
-        return [each for each in items if each is not _NOTHING]
-    if isinstance(value, date):
+        told = len(value) <= _MOST and all((fits := _PLAIN.get(type(each))) and fits(each) for each in value)
+        return list(value) if told else _NOTHING
+    if issubclass(type(value), date):
         return value.isoformat()
     fits = _PLAIN.get(type(value))
     return value if fits is not None and fits(value) else _NOTHING

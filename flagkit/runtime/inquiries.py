@@ -128,14 +128,14 @@ class Inquiries:
         due_s = max(self._due_s, self._waiting[digest].since_s + GATHERED_S)
         if now_s < due_s:
             return due_s - now_s
-        self._order.popleft()
         question = self._waiting[digest]
-        self._due_s = now_s + EVERY_S
         try:
+            self._due_s = now_s + EVERY_S
             self._put(digest, question.text, question.flags.copy())
         finally:
             # Not before, or it would be left again while it is on the way. A flag that joined it since is asked for
             # by the next who wants it.
+            self._order.popleft()
             del self._waiting[digest]
         self._link.tell()
         return max(0.0, self._due_s - self._clock.monotonic_s())

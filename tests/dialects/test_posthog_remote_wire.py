@@ -77,6 +77,8 @@ class Hostile:
     "attributes",
     [
         {"a": "\ud800"},
+        {f"k{n}": n for n in range(201)},
+        {"$group_properties": {f"k{n}": {} for n in range(201)}},
         {"a": {f"k{n}": "x" * 1000 for n in range(100)}, **{f"k{n}": "x" * 1000 for n in range(100)}},
     ],
 )
@@ -97,9 +99,11 @@ def test_only_values_of_plain_json_are_told() -> None:
         3: "x",
         "ok": True,
     }
-    text = question_of(Context("user-1", {**attributes, "$groups": Hostile(), "list": [Hostile(), "x"], "d": {"a": 1}}))
+    text = question_of(
+        Context("user-1", {**attributes, "$groups": Hostile(), "list": [1, "x"], "d": {"a": 1}, "l": [Hostile()]})
+    )
     assert text is not None
-    assert json.loads(text)["person_properties"] == {"ok": True, "list": ["x"]}
+    assert json.loads(text)["person_properties"] == {"ok": True, "list": [1, "x"]}
 
 
 def test_the_same_context_is_the_same_question_whatever_its_order() -> None:
