@@ -577,6 +577,7 @@ class Client:
             disk=worst(feed.poller.disk, guarding.disk, recording.disk if recording is not None else None),
             usage=reporting.state if reporting is not None else None,
             overrides=dict(self._overrides.counts) if self._overrides is not None else {},
+            remote=feed.inquiries.state if feed.inquiries is not None else None,
         )
 
     # -- within ------------------------------------------------------------------------------------------------------

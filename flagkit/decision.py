@@ -1,7 +1,7 @@
 """What evaluation answers: ``Decision``, in OpenFeature's words for reasons and error codes.
 
 Decisions are made when definitions are compiled, one object for each possible outcome, and handed out as they are.
-Identity is therefore equality: the same outcome of the same definitions is the same object.
+Identity is therefore equality: the same outcome of the same definitions is the same object, but for ``Relayed``.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Any, Final
 
 
 class Reason(StrEnum):
-    """Why this variant. The first seven are OpenFeature's; the others say what stood in the way or came before."""
+    """Why this variant. The first eight are OpenFeature's; the others say what stood in the way or came before."""
 
     STATIC = "STATIC"
     DEFAULT = "DEFAULT"
     TARGETING_MATCH = "TARGETING_MATCH"
     SPLIT = "SPLIT"
+    CACHED = "CACHED"
     DISABLED = "DISABLED"
     STALE = "STALE"
     ERROR = "ERROR"
@@ -141,6 +142,29 @@ class Decision:
     def __repr__(self) -> str:
         error = f", error_code={self.error_code.value}" if self.error_code else ""
         return f"Decision(flag={self.flag!r}, variant={self.variant!r}, reason={self.reason.value}{error})"
+
+
+class Relayed(Decision):
+    """A decision that a backend's own server made for one unit.
+
+    The same outcome as ``of``, which was made beforehand: equal to it, with its memory of who was exposed, so that
+    trips and exposures know one outcome however many units have an answer of their own. ``telemetry`` is of this one.
+    """
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: Decision, telemetry: Mapping[str, str | int | bool]) -> None:
+        for name in Decision.__slots__:
+            setattr(self, name, getattr(of, name))
+        self._of = of
+        self._telemetry = telemetry
+        self._wire = None
+
+    def __eq__(self, other: object) -> bool:
+        return (other._of if isinstance(other, Relayed) else other) is self._of
+
+    def __hash__(self) -> int:
+        return hash(self._of)
 
 
 def _copier(value: Any) -> Callable[[Any], Any] | None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from flagkit.core.model import Definitions
 from flagkit.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from flagkit.core.elsewhere import Elsewhere
 
 
 class Parsed(NamedTuple):
@@ -51,14 +54,23 @@ _MODULES: Final = {
 _CHANGES: Final = {"native": "flagkit.dialects.native_changes", "unleash": "flagkit.dialects.unleash"}
 #: Dialects whose flags may ask for facts of the application.
 _ASKING: Final = frozenset({"unleash"})
+#: Dialects that know what to ask of others when a flag is undecided.
+_RELAYING: Final = frozenset({"posthog"})
 
 
-def parser(dialect: str, facts: Mapping[str, str] | None = None) -> Parse:
-    """The parser of a dialect. ``facts``: of the application. Raises: ConfigError when there is none of that name."""
+def parser(dialect: str, facts: Mapping[str, str] | None = None, elsewhere: Elsewhere | None = None) -> Parse:
+    """The parser of a dialect. Raises: ConfigError when there is none of that name.
+
+    Args: facts, of the application. elsewhere, who may be asked about flags that are undecided; None: nobody.
+    """
     if dialect not in _MODULES:
         raise ConfigError("dialect", dialect, "one of " + ", ".join(sorted(_MODULES)))
     parse: Any = import_module(_MODULES[dialect]).parse
-    made: Parse = partial(parse, facts=facts) if facts and dialect in _ASKING else parse
+    if facts and dialect in _ASKING:
+        parse = partial(parse, facts=facts)
+    if elsewhere is not None and dialect in _RELAYING:
+        parse = partial(parse, elsewhere=elsewhere)
+    made: Parse = parse
     return made
 
 

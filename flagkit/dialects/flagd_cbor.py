@@ -10,7 +10,7 @@ import math
 import struct
 from typing import Any, Final
 
-from flagkit.dialects.flagd_values import plain
+from flagkit.dialects.javascript import plain
 
 _MAX_DEPTH: Final = 32
 _MAX_BYTES: Final = 1 << 16

@@ -15,13 +15,13 @@ from typing import Any, Final, NamedTuple
 from flagkit.context import MAX_UNIT_BYTES, Context
 from flagkit.core.logic import Answers, Decide, Logic, Now
 from flagkit.decision import Decision, ErrorCode, Reason
-from flagkit.dialects import flagd_operations, flagd_values
+from flagkit.dialects import flagd_operations, javascript
 from flagkit.dialects.flagd_expressions import Expressions
 from flagkit.dialects.flagd_fractional import Hashing, digest, share, share_of
 from flagkit.dialects.flagd_rules import FRACTIONAL, is_constant, operation, steady
 from flagkit.dialects.flagd_shares import Shares, chosen, hash_of, split_key
 from flagkit.dialects.flagd_shares import shares as shares_in
-from flagkit.dialects.flagd_values import plain, text, truthy
+from flagkit.dialects.javascript import plain, text, truthy
 
 _STEPS: Final = 10_000  # of all iterations of one evaluation
 _SHARED: Final = 20_000  # characters of source, up to which its code is kept for other flags of the same shape
@@ -258,7 +258,7 @@ def whole(context: Context | dict[str, Any], key: bytes | None, flag_key: str, n
 
 _CALLED: Final = {
     "__builtins__": {},
-    "NAN": flagd_values.NAN,
+    "NAN": javascript.NAN,
     "about": about,
     "bisect": bisect_right,
     "dict": dict,
@@ -282,7 +282,7 @@ _CALLED: Final = {
             *("starts_with", "substr", "subtract", "variable", "within", "within_charged"),
         )
     },
-    **{name: getattr(flagd_values, name) for name in ("loose", "precedes", "precedes_or_equals", "strict", "truthy")},
+    **{name: getattr(javascript, name) for name in ("loose", "precedes", "precedes_or_equals", "strict", "truthy")},
 }
 
 

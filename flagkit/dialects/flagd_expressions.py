@@ -16,8 +16,8 @@ from flagkit.dialects import flagd_comparisons, flagd_shares
 from flagkit.dialects.flagd_fractional import Hashing
 from flagkit.dialects.flagd_operations import sem_ver_test
 from flagkit.dialects.flagd_rules import FRACTIONAL, is_constant, operation
-from flagkit.dialects.flagd_values import joined, truthy
 from flagkit.dialects.flagd_writing import Writing
+from flagkit.dialects.javascript import joined, truthy
 
 _DEEP: Final = 10  # operations in one expression; what is below becomes a function
 _LONG: Final = 3  # conditions in one expression

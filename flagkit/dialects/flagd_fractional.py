@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from mmh3 import mmh3_32_uintdigest
 
 from flagkit.dialects.flagd_cbor import encoded, pair_prefix, text_of
-from flagkit.dialects.flagd_values import plain
+from flagkit.dialects.javascript import plain
 
 _MAX_TOTAL: Final = (1 << 31) - 1
 digest = mmh3_32_uintdigest

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from flagkit.core.versions import Version, parse_version
-from flagkit.dialects.flagd_values import (
+from flagkit.dialects.javascript import (
     NAN,
     Number,
     TooMuch,

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from flagkit.context import MAX_UNIT_BYTES, unit_key
-from flagkit.dialects.flagd_values import bounded, plain, text
+from flagkit.dialects.javascript import bounded, plain, text
 
 #: The code units of a text, each once: iterating gives them as numbers.
 Units: TypeAlias = "bytes | memoryview[int]"

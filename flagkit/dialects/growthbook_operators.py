@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from flagkit.dialects.fields import At, Faults
-from flagkit.dialects.flagd_values import plain
 from flagkit.dialects.growthbook_values import kind_of, listed, order, padded_version, same, truthy
+from flagkit.dialects.javascript import plain
 
 Ask: TypeAlias = Callable[[Any], bool]
 

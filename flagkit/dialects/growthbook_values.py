@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from flagkit.dialects.flagd_values import number, plain, text
+from flagkit.dialects.javascript import number, plain, text
 
 Get: TypeAlias = Callable[[str], Any]
 

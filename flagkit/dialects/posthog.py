@@ -13,12 +13,14 @@ from typing import Any, Final, NamedTuple
 
 from flagkit.boundary import contained
 from flagkit.context import Context, as_context
+from flagkit.core.elsewhere import Elsewhere
 from flagkit.core.model import Definitions, FlagDefinition
 from flagkit.dialects import Parsed
 from flagkit.dialects.document import Document, Entry
 from flagkit.dialects.fields import At, Faults, path_text
 from flagkit.dialects.posthog_cohorts import Cohorts, read_cohort
 from flagkit.dialects.posthog_definitions import Dependencies, Made, defined, unusable
+from flagkit.dialects.posthog_elsewhere import asked_elsewhere
 from flagkit.dialects.posthog_filters import DEVICE, GROUP_PROPERTIES, GROUPS, Surroundings
 from flagkit.dialects.posthog_flags import is_key, read_flag
 from flagkit.dialects.posthog_model import Entries, Flag
@@ -44,15 +46,16 @@ class Kept(NamedTuple):
     definition: FlagDefinition
 
 
-def parse(data: bytes, previous: Definitions | None = None) -> Parsed:
+def parse(data: bytes, previous: Definitions | None = None, elsewhere: Elsewhere | None = None) -> Parsed:
     """A document as a model.
 
     Args: data, UTF-8 JSON; previous, the definitions in use, whose unchanged flags are reused and whose good versions
-        of flags that are bad in ``data`` stay.
+        of flags that are bad in ``data`` stay; elsewhere, who may be asked about flags that are undecided here, the
+        same for all documents of a client.
     Raises: DefinitionsError when the document as a whole is refused; nothing else.
     """
     try:
-        return Reading(previous or Definitions({})).read(data)
+        return Reading(previous or Definitions({}), elsewhere).read(data)
     except RecursionError:  # below the limit of the JSON scanner, above that of reading or quoting what it found
         raise DefinitionsError((Problem("$", "nested too deeply"),)) from None
 
@@ -80,8 +83,9 @@ def _context(raw: object) -> Context:
 class Reading:
     """One document being read."""
 
-    def __init__(self, previous: Definitions) -> None:
+    def __init__(self, previous: Definitions, elsewhere: Elsewhere | None) -> None:
         self.previous = previous
+        self.elsewhere = elsewhere
         self.flags: dict[str, FlagDefinition] = {}
         self.refused: dict[str, FlagDefinition | None] = {}  # bad flags -> what is used instead
         self.problems: list[Problem] = []
@@ -227,6 +231,8 @@ class Reading:
             used = made.used
             if kept is None or kept.used != used:
                 definition = defined(made, text)._replace(remarks=notes + unusable(made))
+                if self.elsewhere is not None:
+                    definition = asked_elsewhere(definition, self.elsewhere)
                 kept = Kept(flag, notes, used, definition)
             self.flags[key] = kept.definition
             self.kept[text] = kept

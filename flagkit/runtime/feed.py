@@ -7,6 +7,7 @@ for definitions and telling handlers of them are arranged here, and known nowher
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from flagkit.boundary import contained
 from flagkit.clock import Clock
@@ -23,6 +24,10 @@ from flagkit.runtime.stream import Stream
 from flagkit.runtime.worker import Worker
 from flagkit.sources import Source, Static, Teller
 from flagkit.sources.cached import with_last_good
+
+if TYPE_CHECKING:
+    from flagkit.runtime.inquiries import Inquiries
+    from flagkit.sources.source import Decider
 
 
 class Feed:
@@ -57,8 +62,15 @@ class Feed:
         self._fixed = isinstance(source, Static)
         self.handlers = Handlers(clock)
         facts: Mapping[str, str] = getattr(self._source, "facts", {})
+        decider: Decider | None = getattr(self._source, "decider", None)
+        #: What the source's server is asked about; None: nothing.
+        self.inquiries: Inquiries | None = None
+        if decider is not None:
+            from flagkit.runtime.inquiries import Inquiries  # only those who want it should pay for it
+
+            self.inquiries = Inquiries(decider, config, clock)
         self.current = Current(
-            parser(self._source.dialect, facts),
+            parser(self._source.dialect, facts, self.inquiries),
             self._publish,
             config,
             clock,
@@ -102,20 +114,22 @@ class Feed:
     @property
     def faults(self) -> int:
         """Rounds of the threads here that ended in an unexpected exception."""
-        return self.worker.faults + self.handlers.faults + (self.stream.faults if self.stream is not None else 0)
+        others = (each for each in (self.stream, self.inquiries) if each is not None)
+        return self.worker.faults + self.handlers.faults + sum(each.faults for each in others)
 
     def stop(self) -> None:
         """Ask the threads to end; whoever waits for definitions waits no longer."""
         self._closed = True
         self._ring()
         self.worker.stop()
-        if self.stream is not None:
-            self.stream.stop()
+        for thread in (self.stream, self.inquiries):
+            if thread is not None:
+                thread.stop()
         self.handlers.stop()
 
     def close(self, ends_s: float) -> None:
         """Wait for the threads until ``ends_s``, monotonic seconds, and let go of connections."""
-        for thread in (self.worker, self.stream):
+        for thread in (self.worker, self.stream, self.inquiries):
             if thread is not None:
                 thread.stop(max(0.0, ends_s - self._clock.monotonic_s()))
         contained(self._source.close, otherwise=None)
@@ -127,8 +141,9 @@ class Feed:
         self.current.after_fork()
         self.poller.after_fork()
         self.worker.after_fork()
-        if self.stream is not None:
-            self.stream.after_fork()
+        for thread in (self.stream, self.inquiries):
+            if thread is not None:
+                thread.after_fork()
         contained(self._source.after_fork, otherwise=None)
 
     # -- waiting -----------------------------------------------------------------------------------------------------

@@ -71,6 +71,22 @@ class UsageState(NamedTuple):
     account: Account
 
 
+class RemoteState(NamedTuple):
+    """How it stands with a backend that is asked about flags which cannot be decided in this process.
+
+    link: to its server. asked: requests sent. answered: those of them that were. lost: reason -> questions that were
+        never put, or not answered: ``overflow``, when too many wait, or what the request came to.
+    waiting: questions that wait for an answer, or to be put. kept: those whose answers are in memory.
+    """
+
+    link: LinkState
+    asked: int
+    answered: int
+    lost: Mapping[str, int]
+    waiting: int
+    kept: int
+
+
 class Status(NamedTuple):
     """A client at one instant.
 
@@ -93,6 +109,7 @@ class Status(NamedTuple):
     disk: how it stands with what is kept on disk; None without ``Config.state_dir``.
     usage: the counts of calls; None unless the sink wants them.
     overrides: what became of signed overrides: ``accepted``, or the word for the refusal -> how often.
+    remote: what the source's server is asked about; None unless the source was told to.
     """
 
     ready: bool
@@ -114,6 +131,7 @@ class Status(NamedTuple):
     disk: Standing | None
     usage: UsageState | None = None
     overrides: Mapping[str, int] = {}
+    remote: RemoteState | None = None
 
 
 def worst(*standings: Standing | None) -> Standing | None:

@@ -81,13 +81,17 @@ def _exposed(event: Mapping[str, Any]) -> dict[str, Any]:
     key, variant = event["feature_flag.key"], event["feature_flag.result.variant"]
     answer = _ANSWERS.get(variant, variant)
     told = event.get("flagkit.telemetry") or {}
-    properties = {"$feature_flag": key, "$feature_flag_response": answer, "locally_evaluated": True}
+    properties = {"$feature_flag": key, "$feature_flag_response": answer}
+    properties["locally_evaluated"] = told.get("remote") is not True
     if told.get("minimal") is not True:
         properties[f"$feature/{key}"] = answer
-    for name in ("id", "version", "has_experiment"):
+    for name in ("id", "version", "has_experiment", "request_id", "evaluated_at"):
         if name in told:
             properties[f"$feature_flag_{name}"] = told[name]
-    properties["$feature_flag_reason"] = _reason(event["feature_flag.result.reason"], event["flagkit.rule"], answer)
+    reason = told.get("reason")  # in the words of the server that decided
+    properties["$feature_flag_reason"] = (
+        _reason(event["feature_flag.result.reason"], event["flagkit.rule"], answer) if reason is None else reason
+    )
     return properties
 
 

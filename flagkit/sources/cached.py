@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from flagkit.config import checked_path
 from flagkit.errors import ConfigError, FetchError
-from flagkit.sources.source import Answer, Bootstrapped, Fetched, Keeper, Kept, Listening, Source, Teller
+from flagkit.sources.source import Answer, Bootstrapped, Decider, Fetched, Keeper, Kept, Listening, Source, Teller
 
 
 class Cached:
@@ -64,6 +64,12 @@ class Cached:
         """See ``Source``."""
         facts: Mapping[str, str] = getattr(self._source, "facts", {})
         return facts
+
+    @property
+    def decider(self) -> Decider | None:
+        """See ``Source``."""
+        decider: Decider | None = getattr(self._source, "decider", None)
+        return decider
 
     def bootstrap(self) -> bytes | None:
         """See ``Bootstrapped``."""

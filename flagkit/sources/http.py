@@ -80,7 +80,7 @@ class Http:
                 raise self._failure("spurious_304", "answered 304 to a request without a validator")
             return NotModified(reply.server_ms)
         if reply.status != 200:
-            raise _refusal(self.name, reply)
+            raise refusal(self.name, reply)
         if reply.media_type != "application/json" and not reply.media_type.endswith("+json"):
             raise self._failure("not_json", f"answered with {_named(reply.media_type)}, not JSON")
         return Fetched(reply.body, reply.etag, reply.server_ms)
@@ -100,7 +100,7 @@ class Http:
         except NoReply as error:
             raise FetchError(error.reason, str(error), lasting=error.lasting) from None
         if reply.status != 200:
-            raise _refusal(url, reply)
+            raise refusal(url, reply)
         if flow is None or reply.media_type != "text/event-stream":
             if flow is not None:
                 flow.close()
@@ -117,7 +117,8 @@ class Http:
         return FetchError(reason, f"{self.name}: {sentence}")
 
 
-def _refusal(url: str, reply: Reply) -> FetchError:
+def refusal(url: str, reply: Reply) -> FetchError:
+    """What a status that is no success means to whoever asked."""
     status = reply.status
     return FetchError(
         f"http_{status}",

@@ -7,7 +7,7 @@ from one thread, a constructor too when it is local; what it tells is heard by a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from flagkit.errors import ConfigError
@@ -41,6 +41,30 @@ class Kept(NamedTuple):
     confirmed_ms: int
 
 
+class Told(NamedTuple):
+    """A server's own answer for a flag. facts: what it told beside, for events that go to it."""
+
+    variant: str
+    enabled: bool
+    facts: Mapping[str, str | int | bool]
+
+
+class Decider(Protocol):
+    """A server that decides flags itself, for what cannot be decided in this process. Asked by one thread."""
+
+    @property
+    def name(self) -> str:
+        """For status and logs; no secret in it."""
+        ...
+
+    def decide(self, question: str, flags: Sequence[str], *, deadline_s: float) -> Mapping[str, Told]:
+        """The answers to a question, which the dialect has made of a context; a flag without one is left out.
+
+        Raises: FetchError, and nothing else.
+        """
+        ...
+
+
 @runtime_checkable
 class Source(Protocol):
     """Where definitions come from.
@@ -51,7 +75,7 @@ class Source(Protocol):
 
     It may also have ``identity``, a string that tells it from others of its name, with a digest of its key, say; what
     is kept of the one is then not recalled for the other. And ``facts``, name -> text, of the application that asks,
-    for dialects whose flags may ask for such.
+    for dialects whose flags may ask for such. And ``decider``, a ``Decider`` or None, where its server may be asked.
     """
 
     @property

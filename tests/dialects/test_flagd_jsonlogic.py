@@ -9,7 +9,7 @@ import pytest
 
 from flagkit.dialects.fields import Faults
 from flagkit.dialects.flagd_rules import MAX_DEPTH, MAX_NODES, check_depth, check_rule
-from flagkit.dialects.flagd_values import TooMuch, loose, number, strict, text, truthy
+from flagkit.dialects.javascript import TooMuch, loose, number, strict, text, truthy
 from tests.dialects.jsonlogic import truth_of, value_of
 
 PIES = {"pie": {"filling": "apple"}, "temp": 55, "list": [1, 2, 3], "text": "spring", "null": None, "zero": 0}

@@ -1,8 +1,9 @@
-"""JsonLogic's values: what is true, what a value is as a number or as text, what equals and precedes what.
+"""JavaScript's values: what is true, what a value is as a number or as text, what equals and precedes what.
 
-JavaScript's coercions, for JSON values as Python has them, as https://jsonlogic.com and its reference implementation
-define them. Anything that is no JSON value is an object nobody can look into: true, no number, equal to itself only.
-Called by flagd's operations and by the functions that compiled targeting rules are.
+JSON values as Python has them, with the coercions of JavaScript, by which JsonLogic (https://jsonlogic.com) and
+GrowthBook's conditions are defined. Anything that is no JSON value is an object nobody can look into: true, no number,
+equal to itself only. No dialect of its own: called by flagd's operations and compiled rules, and by GrowthBook's values
+and hash.
 """
 
 from __future__ import annotations
