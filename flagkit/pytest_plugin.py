@@ -7,6 +7,7 @@ first test that uses flags. What flags answer is its matter; this knows when a t
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,9 @@ _MARKS: Final = (
     "flags(answers, **more): what flags answer in the test: True, False, a variant, or a definition.",
     "both_variants(*flags, variants=(True, False)): run the test once for each variant of each flag.",
 )
+#: Their asserts say what they compared, as those of a project's own tests do.
+_REWRITTEN: Final = ("flagkit.testing.sinks", "flagkit.testing.sources")
+pytest.register_assert_rewrite(*(name for name in _REWRITTEN if name not in sys.modules))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -91,11 +95,18 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     result = yield
     flags = item.stash.get(_FLAGS, None)
     if flags is not None:
-        try:
-            flags.check()
-        except AssertionError as error:
-            pytest.fail(str(error), pytrace=False)
+        _check(flags)
     return result
+
+
+def _check(flags: Flags) -> None:
+    try:
+        flags.check()
+    except AssertionError as error:
+        said = str(error)
+    else:
+        return
+    pytest.fail(said, pytrace=False)
 
 
 def _unknown(config: pytest.Config) -> Any:
@@ -123,6 +134,11 @@ def _choices(mark: pytest.Mark) -> dict[str, tuple[Any, ...]]:
 
 
 def _named(run: dict[str, Any]) -> str:
-    """A test's id: ``new-checkout=on``; with several flags one after another."""
-    words = {True: "on", False: "off"}
-    return ",".join(f"{flag}={words.get(answer, answer)}" for flag, answer in run.items())
+    """A test's id: ``new-checkout:on``, with more flags ``a:on+b:off``. The option -k takes it as it is."""
+    return "+".join(f"{flag}:{_word(answer)}" for flag, answer in run.items())
+
+
+def _word(answer: object) -> str:
+    if isinstance(answer, bool):
+        return "on" if answer else "off"
+    return answer if isinstance(answer, str) else "defined"

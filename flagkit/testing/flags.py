@@ -7,7 +7,6 @@ a client is taken over is ``stage``'s. A test uses it as a context manager, or b
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, Final, Literal, Self
@@ -15,6 +14,7 @@ from typing import Any, Final, Literal, Self
 from flagkit import default
 from flagkit.arguments import UNSET
 from flagkit.client import Client
+from flagkit.clock import SystemClock
 from flagkit.context import as_context, current_scope
 from flagkit.errors import ConfigError
 from flagkit.sources import Static
@@ -60,7 +60,7 @@ class Flags:
     ) -> None:
         if unknown not in ("default", "error"):
             raise ConfigError("unknown", unknown, "'default' or 'error'")
-        self.clock = FakeClock(time.time_ns() // 1_000_000) if clock is None else clock
+        self.clock = FakeClock(SystemClock().wall_ms()) if clock is None else clock
         self._strict = unknown == "error"
         self._document = Known() if definitions is None else _known(definitions)
         self._known = self._document
@@ -80,7 +80,11 @@ class Flags:
             self._undo.callback(scope.pins.update, pins)
             self._undo.callback(scope.pins.clear)
             scope.pins.clear()
-        self._undo.enter_context(default.lent(self.use))
+        try:
+            self._undo.enter_context(default.lent(self.use))
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -120,10 +124,10 @@ class Flags:
         with self._lock:
             if any(client is each for each in self._clients):
                 return client
-            defined = client._feed.snapshot.definitions.flags
+            defined = Stage.defined_by(client)
             known = Known({**defined, **self._known.flags}, self._known.segments)
             definitions = definitions_of(self._settings, known)
-            stage = Stage(self._ledger, self.clock, self._missed)
+            stage = Stage(defined, self._ledger, self.clock, self._missed)
             self._known = known
             self._stages.append(stage)
             self._clients.append(client)

@@ -8,14 +8,14 @@ it, in whatever thread or task, then asks the test's flags. ``Flags`` calls it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from flagkit.client import Client
 from flagkit.clock import Clock
 from flagkit.context import Context
 from flagkit.core.logic import Forced
-from flagkit.core.model import Definitions
+from flagkit.core.model import Definitions, FlagDefinition
 from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode
 from flagkit.sinks import Memory
@@ -24,18 +24,35 @@ from flagkit.testing.ledger import Ledger
 
 
 class Stage(Client):
-    """See the module. missed: told the key of a flag that was asked for and does not exist, and where."""
+    """See the module.
 
-    def __init__(self, ledger: Ledger, clock: Clock, missed: Callable[[str, str], None]) -> None:
+    defined: the flags of the client's own definitions. missed: told the key of a flag that was asked for and does not
+    exist, and where.
+    """
+
+    def __init__(
+        self,
+        defined: Mapping[str, FlagDefinition],
+        ledger: Ledger,
+        clock: Clock,
+        missed: Callable[[str, str], None],
+    ) -> None:
         # The sink is never used: it says that decisions are to be exposed.
         nothing: dict[str, Any] = {"schema": 1, "flags": {}}
         super().__init__(source=Static(nothing), sink=Memory(), clock=clock, fleet=None, webhook=None)
+        self._defined = defined
         self._recording = cast(Any, ledger)
         self._record = ledger.record
         self._watch = cast(Snapshot, _Watch(lambda: self._feed.snapshot, missed))
         # As attributes they go with the others to the client, whose class has other ones. Definitions are always here,
         # so there is nothing to start but the word that they are.
         self.__dict__.update(start=self._feed.start, refresh=lambda *_, **__: True)
+
+    @staticmethod
+    def defined_by(client: Client) -> Mapping[str, FlagDefinition]:
+        """The flags of the client's own definitions, also while another stage answers for it."""
+        defined: Mapping[str, FlagDefinition] | None = client.__dict__.get("_defined")
+        return client._feed.snapshot.definitions.flags if defined is None else defined
 
     def _awake(self) -> Snapshot:
         # Only the verbs of an answer come here, by way of what a client asks before it is started, and this one never
@@ -84,6 +101,6 @@ class _Watch:
 def _where() -> str:
     """The line outside flagkit that asks."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "flagkit":
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "flagkit":
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
