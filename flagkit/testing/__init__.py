@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flagkit.sinks import Memory as MemorySink
 from flagkit.testing.answers import Answer
-from flagkit.testing.clients import exposures_in, make_client
+from flagkit.testing.clients import make_client
 from flagkit.testing.clock import FakeClock
 from flagkit.testing.flags import Flags
-from flagkit.testing.ledger import Exposed, Tracked
+from flagkit.testing.records import Exposed, Tracked, exposures_in, tracked_in
 
 if TYPE_CHECKING:
     from flagkit.testing.sinks import SinkContract, SinkStage
@@ -32,6 +32,7 @@ __all__ = [
     "Tracked",
     "exposures_in",
     "make_client",
+    "tracked_in",
 ]
 
 #: They need pytest, which a test that only sets flags need not be run by.

@@ -112,9 +112,23 @@ def _set(key: str, answer: bool | str, value: Any, known: FlagDefinition | None)
 
 
 def _serving(flag: FlagDefinition, variant: str) -> FlagDefinition:
-    # Off is switched off, not a default: that ends a pinned answer of a scope at once.
-    return FlagDefinition(
-        flag.key, flag.variants, flag.off, variant, enabled=variant != flag.off, version=_VERSION, salt=flag.key
+    """The flag without anything to decide by; what else is said of it, such as its owner, stays."""
+    return flag._replace(
+        default=variant,
+        enabled=variant != flag.off,  # off is switched off: that ends a pinned answer of a scope at once
+        version=_VERSION,
+        salt=flag.key,
+        text="",
+        prerequisites=(),
+        exclude=(),
+        targets={},
+        rules=(),
+        segments=frozenset(),
+        guard=None,
+        tripped={},
+        max_age_s=None,
+        logic=None,
+        remarks=(),
     )
 
 

@@ -1,4 +1,4 @@
-"""A real client of given flags, and what it recorded, for tests that want all its parts at work.
+"""A real client of given flags, for tests that want all its parts at work.
 
 Knows nothing of ``Flags``, which puts none of the parts to work and answers for clients that exist.
 """
@@ -12,10 +12,9 @@ from flagkit.client import Client
 from flagkit.clock import Clock
 from flagkit.config import Config
 from flagkit.errors import ConfigError
-from flagkit.sinks import Memory, Sink
+from flagkit.sinks import Sink
 from flagkit.sources import Static
 from flagkit.testing.answers import Answer, Setting, checked, document_of
-from flagkit.testing.ledger import Exposed
 
 
 def make_client(
@@ -39,19 +38,3 @@ def make_client(
         raise ConfigError("flags", flags, "a mapping of flags to answers")
     document = document_of({flag: checked(flag, Setting(answer)) for flag, answer in flags.items()}, segments or {})
     return Client(source=Static(document), sink=sink, clock=clock, config=config)
-
-
-def exposures_in(sink: Memory) -> list[Exposed]:
-    """The exposures that reached ``sink``, oldest first; flush the client before. Raises: nothing."""
-    return [
-        Exposed(
-            flag=event["feature_flag.key"],
-            variant=event["feature_flag.result.variant"],
-            unit=event["feature_flag.context.id"],
-            reason=event["feature_flag.result.reason"].upper(),
-            rule=event["flagkit.rule"],
-            analysable=event["flagkit.analysable"],
-        )
-        for event in sink.events
-        if event.get("type") == "exposure"
-    ]

@@ -17,10 +17,11 @@ from flagkit.client import Client
 from flagkit.clock import SystemClock
 from flagkit.context import as_context, current_scope
 from flagkit.errors import ConfigError
+from flagkit.sinks import Memory
 from flagkit.sources import Static
 from flagkit.testing.answers import Answer, Known, Setting, checked, definitions_of, known_from
 from flagkit.testing.clock import FakeClock
-from flagkit.testing.ledger import Exposed, Ledger, Tracked
+from flagkit.testing.records import Exposed, Tracked, exposures_in, tracked_in
 from flagkit.testing.stage import Stage
 
 _MOST_UNKNOWN: Final = 100
@@ -65,7 +66,7 @@ class Flags:
         self._document = Known() if definitions is None else _known(definitions)
         self._known = self._document
         self._settings: dict[str, Setting] = {}
-        self._ledger = Ledger()
+        self._sink = Memory()
         self._unknown: dict[str, str] = {}
         self._lock = threading.RLock()
         self._stages: list[Stage] = []
@@ -88,6 +89,7 @@ class Flags:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._gather()
         self._undo.close()
         for stage in self._stages:
             stage.close(0)
@@ -127,7 +129,7 @@ class Flags:
             defined = Stage.defined_by(client)
             known = Known({**defined, **self._known.flags}, self._known.segments)
             definitions = definitions_of(self._settings, known)
-            stage = Stage(defined, self._ledger, self.clock, self._missed)
+            stage = Stage(defined, self._sink, self.clock, self._missed)
             self._known = known
             self._stages.append(stage)
             self._clients.append(client)
@@ -157,13 +159,21 @@ class Flags:
 
     @property
     def exposures(self) -> list[Exposed]:
-        """Who met what, oldest first: each unit once an outcome. A new list at each reading."""
-        return list(self._ledger.exposed)
+        """Who met what, of each client oldest first: a unit once an outcome. A new list at each reading."""
+        self._gather()
+        return exposures_in(self._sink)
 
     @property
     def tracked(self) -> list[Tracked]:
-        """The metric events, oldest first; a new list at each reading."""
-        return list(self._ledger.tracked)
+        """The metric events, of each client oldest first; a new list at each reading."""
+        self._gather()
+        return tracked_in(self._sink)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Everything that was recorded, as it would have travelled (docs/events.md); a new list at each reading."""
+        self._gather()
+        return self._sink.events
 
     @property
     def unknown(self) -> dict[str, str]:
@@ -185,6 +195,10 @@ class Flags:
         if self._strict and self._unknown:
             lines = (f"\n  {flag!r}, at {where}" for flag, where in self._unknown.items())
             raise AssertionError("flags that are neither set nor defined were asked for:" + "".join(lines))
+
+    def _gather(self) -> None:
+        for stage in self._stages:
+            stage.flush()
 
     def _met(self, flag: str, variant: str | None, unit: object) -> list[Exposed]:
         text = None if unit is None else as_context(unit).unit_text

@@ -1,49 +1,53 @@
 """``Stage``: a client's stand-in while a test runs. It takes over a client as it is, and gives it back as it was.
 
-All that a client is are its attributes. A stage has such a set of its own, whose definitions are the test's, whose
-recording is a ``Ledger``, and which has no thread; it lends them to the client. Whoever holds the client, or a verb of
-it, in whatever thread or task, then asks the test's flags. ``Flags`` calls it.
+All that a client is are its attributes. A stage has such a set of its own, whose definitions are the test's, whose sink
+is in memory, and which has no thread; it lends them to the client. Whoever holds the client, or a verb of it, in
+whatever thread or task, then asks the test's flags. ``Flags`` calls it.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Final, cast
 
 from flagkit.client import Client
 from flagkit.clock import Clock
+from flagkit.config import Config
 from flagkit.context import Context
 from flagkit.core.logic import Forced
 from flagkit.core.model import Definitions, FlagDefinition
 from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode
+from flagkit.runtime.recording import Recording
 from flagkit.sinks import Memory
 from flagkit.sources import Static
-from flagkit.testing.ledger import Ledger
+
+#: As many events as a ``Memory`` keeps.
+_MOST_PENDING: Final = 100_000
 
 
 class Stage(Client):
     """See the module.
 
-    defined: the flags of the client's own definitions. missed: told the key of a flag that was asked for and does not
-    exist, and where.
+    defined: the flags of the client's own definitions. sink: gets what is recorded, at a flush. missed: told the key of
+    a flag that was asked for and does not exist, and where.
     """
 
     def __init__(
         self,
         defined: Mapping[str, FlagDefinition],
-        ledger: Ledger,
+        sink: Memory,
         clock: Clock,
         missed: Callable[[str, str], None],
     ) -> None:
-        # The sink is never used: it says that decisions are to be exposed.
-        nothing: dict[str, Any] = {"schema": 1, "flags": {}}
-        super().__init__(source=Static(nothing), sink=Memory(), clock=clock, fleet=None, webhook=None)
+        source, config = Static({"schema": 1, "flags": {}}), Config(max_pending=_MOST_PENDING)
+        super().__init__(source=source, sink=sink, config=config, clock=clock, fleet=None, webhook=None)
         self._defined = defined
-        self._recording = cast(Any, ledger)
-        self._record = ledger.record
-        self._watch = cast(Snapshot, _Watch(lambda: self._feed.snapshot, missed))
+        recording = cast(Recording, self._recording)
+        recording._buffer.consumer = None  # or the first event would start its thread
+        self._record = recording.exposures.record
+        self._watch = cast(Snapshot, _Watch(lambda: self._feed.snapshot, recording.exposures.turn, missed))
         # As attributes they go with the others to the client, whose class has other ones. Definitions are always here,
         # so there is nothing to start but the word that they are.
         self.__dict__.update(start=self._feed.start, refresh=lambda *_, **__: True)
@@ -83,15 +87,22 @@ class Stage(Client):
 
 
 class _Watch:
-    """What the verbs ask: the snapshot in use, and whoever wants to know of flags that it has not."""
+    """What the verbs ask: the snapshot in use, with an eye on flags that it has not.
 
-    __slots__ = ("_missed", "_snapshot")
+    turn: has exposures look at the clock, which is otherwise left to the thread that delivers them.
+    """
 
-    def __init__(self, snapshot: Callable[[], Snapshot], missed: Callable[[str, str], None]) -> None:
+    __slots__ = ("_missed", "_snapshot", "_turn")
+
+    def __init__(
+        self, snapshot: Callable[[], Snapshot], turn: Callable[[], None], missed: Callable[[str, str], None]
+    ) -> None:
         self._snapshot = snapshot
+        self._turn = turn
         self._missed = missed
 
     def decide(self, flag: str, context: Context, forced: Forced = None) -> Decision:
+        self._turn()
         decision = self._snapshot().decide(flag, context, forced)
         if decision.error_code is ErrorCode.FLAG_NOT_FOUND:
             self._missed(decision.flag, _where())

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -358,15 +359,40 @@ def test_it():
     loaded = [name for name in sys.modules if name.startswith("flagkit.testing") or name == "requests"]
     assert not loaded, loaded
 """
+USED = """
+import flagkit
+
+def test_it(flags):
+    flags.set("f")
+    assert flagkit.enabled("f", 1)
+"""
+
+
+def run_apart(directory: Path, tests: str, *options: str, **environment: str) -> str:
+    """What a pytest says in a process of its own."""
+    (directory / "test_it.py").write_text(tests, encoding="utf-8")
+    command = [sys.executable, "-W", "error", "-m", "pytest", "-p", "no:cacheprovider", *options]
+    here = str(Path(flagkit.__file__).parents[1])
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(directory), here]), **environment}
+    done = subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
 
 
 def test_a_run_without_flags_loads_nothing_that_is_for_them(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(UNUSED, encoding="utf-8")
-    command = [sys.executable, "-W", "error", "-m", "pytest", "-p", "flagkit.pytest_plugin", "-p", "no:cacheprovider"]
-    here = str(Path(flagkit.__file__).parents[1])
-    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": here}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    assert "1 passed" in run_apart(tmp_path, UNUSED, "-p", "flagkit.pytest_plugin", **alone)
+
+
+def test_where_flagkit_is_installed_pytest_finds_the_plugin(tmp_path: Path) -> None:
+    # As an installer would write it, of a distribution by another name, because this one may be installed.
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (name, module) = next(iter(project["entry-points"]["pytest11"].items()))
+    metadata = tmp_path / "installed-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: installed\nVersion: 1\n", encoding="utf-8")
+    (metadata / "entry_points.txt").write_text(f"[pytest11]\n{name} = {module}\n", encoding="utf-8")
+    assert "1 passed" in run_apart(tmp_path, USED)
+    assert "fixture 'flags' not found" in run_apart(tmp_path, USED, "-p", "no:flagkit")
 
 
 CONTRACTS = """

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flagkit import Config, ConfigError
-from flagkit.testing import Exposed, FakeClock, MemorySink, exposures_in, make_client
+from flagkit.testing import Exposed, FakeClock, MemorySink, Tracked, exposures_in, make_client, tracked_in
 
 
 def test_it_answers_as_given_and_its_exposures_reach_the_sink() -> None:
@@ -17,7 +17,8 @@ def test_it_answers_as_given_and_its_exposures_reach_the_sink() -> None:
     flags = {"a": True, "b": False, "c": "blue", "d": team, "e": "off"}
     with make_client(flags, segments={"team": {"units": ["ann"]}}, sink=sink) as client:
         assert [client.variant(flag, "ann") for flag in flags] == ["on", "off", "blue", "on", "off"]
-        client.track("paid", "ann")
+        client.track("paid", "ann", currency="SEK")
+        client.track("flagkit.own", "ann")  # as flagkit tracks some of its own accord
         assert client.flush() == 0
     assert exposures_in(sink) == [
         Exposed("a", "on", "ann", "STATIC"),
@@ -26,6 +27,7 @@ def test_it_answers_as_given_and_its_exposures_reach_the_sink() -> None:
         Exposed("d", "on", "ann", "TARGETING_MATCH", "team"),
         Exposed("e", "off", "ann", "DISABLED"),
     ]
+    assert tracked_in(sink) == [Tracked("paid", "ann", None, {"currency": "SEK"})]
 
 
 def test_it_goes_by_the_clock_and_the_settings_it_is_given() -> None:

@@ -156,7 +156,7 @@ def test_it_answers_for_a_default_client_that_is_configured_meanwhile_and_nothin
             configured = flagkit.configure(source=source)
             assert configured.wait_ready(0)
             assert (configured.enabled("f", 1), flagkit.enabled("f", 1)) == (True, True)
-            assert (configured.refresh(0), configured.flush(0), configured.close(0)) == (True, 0, 0)
+            assert (configured.refresh(0), configured.flush(), configured.close()) == (True, 0, 0)
     assert source.times == 0
     assert default._client is None
 
@@ -356,6 +356,37 @@ def test_a_unit_is_exposed_once_to_each_outcome(client: Client) -> None:
         account = client.status.account
         assert account is not None
         assert (account.recorded, account.balanced) == (3, True)
+
+
+def test_a_unit_is_exposed_again_an_hour_later_on_the_clock_of_the_test() -> None:
+    with Flags({"f": True}) as flags:
+        for _ in range(3):
+            flagkit.enabled("f", "user-1")
+            flags.clock.advance(3600)
+            flagkit.enabled("f", "user-2")
+        assert [met.unit for met in flags.exposures].count("user-2") == 3
+
+
+def test_what_was_recorded_can_be_read_afterwards_and_as_it_travels(client: Client) -> None:
+    with Flags({"f": True}) as flags:
+        flags.use(client)
+        client.enabled("f", "user-1")
+        flagkit.track("paid", "user-1")
+    for _ in range(2):
+        assert (len(flags.exposures), len(flags.tracked)) == (1, 1)
+        assert {event["type"] for event in flags.events} == {"exposure", "metric"}
+    assert len({event["id"] for event in flags.events}) == 2
+
+
+def test_after_a_client_is_closed_its_events_are_lost_as_in_production(client: Client) -> None:
+    with Flags({"f": True}) as flags:
+        flags.use(client)
+        client.track("before", 1)
+        client.close()
+        client.track("after", 1)
+        assert [each.event for each in flags.tracked] == ["before"]
+        assert client.status.account is not None
+        assert client.status.account.lost == {"closed": 1}
 
 
 def test_an_exposure_says_how_it_came_about() -> None:
