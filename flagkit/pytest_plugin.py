@@ -125,12 +125,12 @@ def _document(paths: list[Any]) -> bytes | None:
 
 def _choices(mark: pytest.Mark) -> dict[str, tuple[Any, ...]]:
     """Flag -> the answers that the test is run with."""
-    variants = tuple(mark.kwargs.get("variants", (True, False)))
+    variants = mark.kwargs.get("variants", (True, False))
     if not mark.args or not all(isinstance(flag, str) for flag in mark.args):
         pytest.fail(f"both_variants: got {mark.args!r}; expected the keys of flags", pytrace=False)
-    if not variants or not mark.kwargs.keys() <= {"variants"}:
+    if not variants or not isinstance(variants, (list, tuple)) or not mark.kwargs.keys() <= {"variants"}:
         pytest.fail(f"both_variants: got {mark.kwargs!r}; expected variants=[...] and nothing else", pytrace=False)
-    return dict.fromkeys(mark.args, variants)
+    return dict.fromkeys(mark.args, tuple(variants))
 
 
 def _named(run: dict[str, Any]) -> str:

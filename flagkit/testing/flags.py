@@ -132,11 +132,11 @@ class Flags:
             stage = Stage(defined, self._sink, self.clock, self._missed)
             self._known = known
             self._stages.append(stage)
+            for each in self._stages:
+                each.play(definitions)
             self._clients.append(client)
             self._undo.callback(self._clients.remove, client)
             self._undo.callback(stage.stand_in(client))
-            for each in self._stages:
-                each.play(definitions)
         return client
 
     def _apply(self, settings: dict[str, Setting]) -> None:

@@ -6,6 +6,7 @@ how to read what arrived. Needs pytest to run and nothing of it but its fixtures
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +16,8 @@ from flagkit.events import Batch, Delivered, Retry, encode_metric
 from flagkit.sinks import Sink
 
 _DEADLINE_S: Final = 5.0
+#: Far more than the time that is given, because the machine may be busy, and far less than for ever.
+_PATIENCE_S: Final = 5.0
 #: 2026-01-01T00:00:00Z.
 _TIME_MS: Final = 1_767_225_600_000
 #: Not ASCII, and a line end: what is made of text on the way must not be seen.
@@ -26,13 +29,15 @@ class SinkStage(NamedTuple):
 
     arrived: the metric events that reached the other side, oldest first, each a mapping with at least ``name`` and
     ``properties`` as they were tracked. fail: has the other side fail from now on, as when its server is down; None for
-    sinks that have none. secrets: what must not be seen in its name, repr or answers, such as its key.
+    sinks that have none. secrets: what must not be seen in its name, repr or answers, such as its key. hang: has the
+    other side take calls from now on and never answer.
     """
 
     sink: Sink
     arrived: Callable[[], Sequence[Mapping[str, Any]]]
     fail: Callable[[], object] | None = None
     secrets: tuple[str, ...] = ()
+    hang: Callable[[], object] | None = None
 
 
 class SinkContract:
@@ -86,6 +91,14 @@ class SinkContract:
         assert isinstance(answer, Retry), f"got {answer!r}; expected a Retry: the batch may be sent again"
         assert answer.reason
         _shows_no_secret(stage, answer.reason)
+
+    def test_that_nobody_answers_it_says_in_its_answer_within_its_time(self, stage: SinkStage) -> None:
+        if stage.hang is None:
+            pytest.skip("the sink asks nobody who could fail to answer")
+        stage.hang()
+        began_s = time.monotonic()
+        assert isinstance(stage.sink.send(_batch("kept"), deadline_s=0.2), Retry)
+        assert time.monotonic() - began_s < _PATIENCE_S
 
     def test_it_may_be_closed_twice_and_used_again(self, stage: SinkStage) -> None:
         _send(stage.sink, "before")

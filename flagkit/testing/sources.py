@@ -7,6 +7,7 @@ Needs pytest to run and nothing of it but its fixtures; knows no source.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -17,18 +18,22 @@ from flagkit.sources import Fetched, NotModified, Source
 
 _DEADLINE_S: Final = 5.0
 _ROOM: Final = 1 << 20
+#: Far more than the time that is given, because the machine may be busy, and far less than for ever.
+_PATIENCE_S: Final = 5.0
 
 
 class SourceStage(NamedTuple):
     """A source that has ``SourceContract.DOCUMENT`` to give.
 
     serve: makes it have another document, or with None none at all, as when its server is down; None for sources whose
-    document cannot change. secrets: what must not be seen in its name, repr or errors, such as its key.
+    document cannot change. secrets: what must not be seen in its name, repr or errors, such as its key. hang: has its
+    server take calls from now on and never answer; None for sources without one.
     """
 
     source: Source
     serve: Callable[[bytes | None], object] | None = None
     secrets: tuple[str, ...] = ()
+    hang: Callable[[], object] | None = None
 
 
 class SourceContract:
@@ -87,6 +92,15 @@ class SourceContract:
         _shows_no_secret(stage, f"{error} {error!r}")
         serve(self.DOCUMENT)
         assert _document(stage.source) == self.DOCUMENT
+
+    def test_that_nobody_answers_it_says_in_a_fetch_error_within_its_time(self, stage: SourceStage) -> None:
+        if stage.hang is None:
+            pytest.skip("the source asks nobody who could fail to answer")
+        stage.hang()
+        began_s = time.monotonic()
+        with pytest.raises(FetchError):
+            stage.source.fetch(None, deadline_s=0.2, max_bytes=_ROOM)
+        assert time.monotonic() - began_s < _PATIENCE_S
 
     def test_it_takes_a_document_of_exactly_the_bound_and_none_larger(self, stage: SourceStage) -> None:
         assert _document(stage.source, max_bytes=len(self.DOCUMENT)) == self.DOCUMENT

@@ -202,6 +202,7 @@ def test_it(flags):
         ("both_variants()", "both_variants: got (); expected the keys of flags"),
         ("both_variants(True)", "both_variants: got (True,); expected the keys of flags"),
         ("both_variants('a', variants=[])", "expected variants=[...] and nothing else"),
+        ("both_variants('a', variants='on')", "expected variants=[...] and nothing else"),
         ("both_variants('a', values=[1])", "expected variants=[...] and nothing else"),
         ("flags(a=7)", "flags['a']: got 7; expected True, False, the name of a variant, or a flag's definition"),
         ("flags('a')", "answers: got 'a'; expected a mapping of flags to answers"),
@@ -459,14 +460,14 @@ def test_the_contracts_pass_what_keeps_them_and_fail_what_does_not(suite: Suite)
     ):
         result.stdout.fnmatch_lines([line])
     assert "::TestGood" not in result.stdout.str()
-    assert outcomes["errors"] == 9
+    assert outcomes["errors"] == 10
     assert "needs a fixture `stage` that gives a SinkStage" in result.stdout.str()
 
 
 def test_the_tests_in_the_documentation_pass(suite: Suite, pytester: pytest.Pytester) -> None:
     Reader(ROOT / "docs" / "testing.md").follow()
     result = pytester.runpytest_inprocess("-p", "flagkit.pytest_plugin", "-p", "no:cacheprovider", "-W", "error", "-v")
-    result.assert_outcomes(passed=6 + 9 + 8, skipped=1)
+    result.assert_outcomes(passed=6 + 9 + 8, skipped=1 + 2)
     shown = next(block.text for block in blocks(ROOT / "docs" / "testing.md") if block.language == "text")
     passed = [line.partition(" [ ")[0].rstrip() for line in result.outlines if line.startswith("test_shop.py::")]
     assert [line.partition(" [100%")[0].rstrip() for line in passed] == shown.splitlines()

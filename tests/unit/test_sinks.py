@@ -23,7 +23,6 @@ from flagkit.testing import SinkContract, SinkStage
 KEY = "sk-write-0123456789"
 URL = "https://flags.example.com"
 NOW_MS = 1_795_428_000_000
-METRIC = "flagkit.metric"  # what OTLP calls it; what was lost is an event too
 
 
 class StoppedClock:
@@ -62,9 +61,9 @@ def http_stage(_: pytest.LogCaptureFixture) -> Iterator[SinkStage]:
         received.extend(batch["events"])
         call.answer(202, json.dumps({"batch_id": batch["batch_id"], "accepted": len(batch["events"])}).encode())
 
-    with failing(collect) as (url, fail):
+    with failing(collect) as (url, fail, hang):
         sink = Http(url, key=KEY)
-        yield SinkStage(sink, lambda: received, fail, (KEY,))
+        yield SinkStage(sink, lambda: received, fail, (KEY,), hang)
         sink.close()
 
 
@@ -94,12 +93,9 @@ def otlp_stage(_: pytest.LogCaptureFixture) -> Iterator[SinkStage]:
         received.extend(records_in(ExportLogsServiceRequest.FromString(gzip.decompress(call.body))))
         taken(call)
 
-    with failing(collect) as (url, fail):
+    with failing(collect) as (url, fail, hang):
         sink = Otlp(url, headers={"api-key": KEY})
-        events = "flagkit.metric"
-        yield SinkStage(
-            sink, lambda: [as_tracked(each) for each in received if each.event_name == events], fail, (KEY,)
-        )
+        yield SinkStage(sink, lambda: [as_tracked(each) for each in received if is_metric(each)], fail, (KEY,), hang)
         sink.close()
 
 
@@ -114,18 +110,22 @@ def posthog_stage(_: pytest.LogCaptureFixture) -> Iterator[SinkStage]:
     def tracked() -> list[Any]:
         return [{"name": event["event"], "properties": {"note": event["properties"]["note"]}} for event in received]
 
-    with failing(collect) as (url, fail):
+    with failing(collect) as (url, fail, hang):
         sink = PostHog(url, project_token=KEY)
-        yield SinkStage(sink, tracked, fail, (KEY,))
+        yield SinkStage(sink, tracked, fail, (KEY,), hang)
         sink.close()
 
 
 @contextmanager
-def failing(collect: Callable[[Call], None]) -> Iterator[tuple[str, Callable[[], None]]]:
-    """A collector, and what has it hang up on everybody from then on."""
+def failing(collect: Callable[[Call], None]) -> Iterator[tuple[str, Callable[[], None], Callable[[], None]]]:
+    """A collector, and what has it hang up on everybody from then on, or answer nobody."""
     answer = [collect]
     with serving(lambda call: answer[-1](call)) as server:
-        yield server.url, lambda: answer.append(Call.hang_up)
+        yield server.url, lambda: answer.append(Call.hang_up), lambda: answer.append(Call.hang)
+
+
+def is_metric(record: Record) -> bool:
+    return record.event_name == "flagkit.metric"  # what was lost is an event too
 
 
 def as_tracked(record: Record) -> dict[str, Any]:

@@ -42,8 +42,11 @@ def failure(source: Source, validator: str | None = None, **bounds: float) -> Fe
 @contextmanager
 def http_stage(_: Path, make: Callable[[str], Source] = lambda url: Http(url, key=KEY)) -> Iterator[SourceStage]:
     served: list[bytes | None] = [DOCUMENT]
+    silent: list[bool] = []
 
     def script(call: Call) -> None:
+        if silent:
+            call.hang()
         document = served[-1]
         etag = f'"{hash(document)}"'
         if document is None:
@@ -55,7 +58,7 @@ def http_stage(_: Path, make: Callable[[str], Source] = lambda url: Http(url, ke
 
     with serving(script) as server:
         source = make(server.url)
-        yield SourceStage(source, served.append, (KEY,))
+        yield SourceStage(source, served.append, (KEY,), lambda: silent.append(True))
         source.close()
 
 
