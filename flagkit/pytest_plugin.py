@@ -32,10 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--flagkit-unknown-flags",
         choices=_UNKNOWN,
-        help="what becomes of a flag that is asked for and neither set nor defined: the caller's default, or an error",
+        help="as flagkit_unknown_flags, for this run",
     )
-    parser.addini("flagkit_unknown_flags", "the same: default or error", default="default")
-    parser.addini("flagkit_definitions", "a native definitions file that says which flags exist", type="paths")
+    unknown = "default or error: what becomes of a flag that is asked for and neither set nor defined"
+    parser.addini("flagkit_unknown_flags", unknown, default="default")
+    parser.addini("flagkit_definitions", "the native definitions file that says which flags exist", type="paths")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", mark)
     if _unknown(config) not in _UNKNOWN:
         raise pytest.UsageError(f"flagkit_unknown_flags: got {_unknown(config)!r}; expected default or error")
+    if len(config.getini("flagkit_definitions")) > 1:
+        raise pytest.UsageError("flagkit_definitions: got several files; expected one")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

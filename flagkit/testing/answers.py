@@ -15,7 +15,7 @@ from flagkit.arguments import UNSET
 from flagkit.core.model import Definitions, FlagDefinition
 from flagkit.core.snapshot import forced_variant
 from flagkit.dialects import native
-from flagkit.errors import ConfigError, DefinitionsError, shown
+from flagkit.errors import ConfigError, DefinitionsError
 
 #: True: on. False: off. A string: that variant. A mapping: the flag's native definition.
 Answer: TypeAlias = "bool | str | Mapping[str, Any]"
@@ -53,20 +53,17 @@ def known_from(document: bytes) -> Known:
 
 
 def checked(flag: object, setting: Setting) -> Setting:
-    """``setting`` if it is one, as far as can be said without knowing the flag. Raises: ConfigError."""
+    """``setting`` as JSON has it, if it is one as far as can be said without knowing the flag. Raises: ConfigError."""
     if not isinstance(flag, str) or not flag:
         raise ConfigError("flag", flag, "the key of a flag")
     answer, value = setting
     if not isinstance(answer, (bool, str, Mapping)) or answer == "":
         raise ConfigError(_named(flag), answer, "True, False, the name of a variant, or a flag's definition")
-    if value is not UNSET:
-        if isinstance(answer, Mapping):
+    if isinstance(answer, Mapping):
+        if value is not UNSET:
             raise ConfigError("value", value, "no value beside a definition, which says it")
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError, RecursionError):
-            raise ConfigError("value", value, "a value with a JSON form") from None
-    return setting
+        return Setting(_json(_named(flag), answer, "a definition with a JSON form"))
+    return setting if value is UNSET else Setting(answer, _json("value", value, "a value with a JSON form"))
 
 
 def definitions_of(settings: Mapping[str, Setting], known: Known) -> Definitions:
@@ -137,12 +134,11 @@ def _parsed(
 ) -> Definitions:
     """The flags ``written``, which may depend on ``others``."""
     parents = {key: _written(flag) for key, flag in others.items()}
-    field = ", ".join(map(_named, written))
+    document = {"schema": 1, "segments": segments, "flags": {**parents, **written}}
     try:
-        document = {"schema": 1, "segments": segments, "flags": {**parents, **written}}
-        definitions, problems = native.parse(json.dumps(document, allow_nan=False, default=dict).encode())
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(field, written, f"definitions with a JSON form: {shown(error)}") from None
+        definitions, problems = native.parse(json.dumps(document).encode())
+    except DefinitionsError as error:
+        raise ConfigError(", ".join(map(_named, written)), written, f"definitions that can be used: {error}") from None
     for problem in problems:
         if problem.flag is not None and problem.flag in written:
             raise ConfigError(_named(problem.flag), written[problem.flag], f"a definition without mistakes: {problem}")
@@ -151,6 +147,14 @@ def _parsed(
 
 def _written(flag: FlagDefinition) -> dict[str, Any]:
     return {"variants": dict(flag.variants), "off": flag.off, "default": flag.default, "enabled": flag.enabled}
+
+
+def _json(field: str, value: Any, expected: str) -> Any:
+    """``value`` as it is after a way through JSON: nobody changes it later. Raises: ConfigError."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False, default=dict))  # a mapping that is no dict becomes one
+    except (TypeError, ValueError, RecursionError):
+        raise ConfigError(field, value, expected) from None
 
 
 def _named(flag: str) -> str:

@@ -105,7 +105,7 @@ class Flags:
             variant's value is; not given: what the flag's definition says, and for a flag without one True for ``on``,
             False for ``off`` and the name for others.
         Raises: ConfigError naming the flag, when it has no such variant or the definition is wrong; nothing changes.
-        A scope that is open keeps the first answer it got, unless that was switched off: as in production.
+        A scope that is open keeps the first answer it got; only off takes effect there at once: as in production.
         """
         self._apply({flag: Setting(answer, value)})
 
@@ -126,34 +126,33 @@ class Flags:
         with self._lock:
             if any(client is each for each in self._clients):
                 return client
-            defined = Stage.defined_by(client)
-            known = Known({**defined, **self._known.flags}, self._known.segments)
+            known = Known({**Stage.defined_by(client), **self._known.flags}, self._known.segments)
             definitions = definitions_of(self._settings, known)
-            stage = Stage(defined, self._sink, self.clock, self._missed)
+            stage = Stage(client, self._sink, self.clock, self._missed)
             self._known = known
             self._stages.append(stage)
             for each in self._stages:
                 each.play(definitions)
             self._clients.append(client)
             self._undo.callback(self._clients.remove, client)
-            self._undo.callback(stage.stand_in(client))
+            self._undo.callback(stage.stand_in())
         return client
 
     def _apply(self, settings: dict[str, Setting]) -> None:
-        for flag, setting in settings.items():
-            checked(flag, setting)
-            if self._strict and self._document.flags and not isinstance(setting.answer, Mapping):
-                self._check_defined(flag)
+        settings = {flag: checked(flag, setting) for flag, setting in settings.items()}
         with self._lock:
+            if self._strict and self._document.flags:
+                self._check_defined(settings)
             settings = {**self._settings, **settings}
             definitions = definitions_of(settings, self._known)
             self._settings = settings
             for stage in self._stages:
                 stage.play(definitions)
 
-    def _check_defined(self, flag: str) -> None:
-        if flag not in self._known.flags:
-            raise ConfigError("flag", flag, "a flag that is defined; unknown flags are errors here")
+    def _check_defined(self, settings: Mapping[str, Setting]) -> None:
+        for flag, setting in settings.items():
+            if flag not in self._known.flags and not isinstance(setting.answer, Mapping):
+                raise ConfigError("flag", flag, "a flag that is defined; unknown flags are errors here")
 
     # -- what was recorded
 

@@ -30,20 +30,16 @@ _MOST_PENDING: Final = 100_000
 class Stage(Client):
     """See the module.
 
-    defined: the flags of the client's own definitions. sink: gets what is recorded, at a flush. missed: told the key of
-    a flag that was asked for and does not exist, and where.
+    client: whom it answers for. sink: gets what is recorded, at a flush. missed: told the key of a flag that was asked
+    for and does not exist, and where.
     """
 
-    def __init__(
-        self,
-        defined: Mapping[str, FlagDefinition],
-        sink: Memory,
-        clock: Clock,
-        missed: Callable[[str, str], None],
-    ) -> None:
-        source, config = Static({"schema": 1, "flags": {}}), Config(max_pending=_MOST_PENDING)
+    def __init__(self, client: Client, sink: Memory, clock: Clock, missed: Callable[[str, str], None]) -> None:
+        source = Static({"schema": 1, "flags": {}})
+        config = Config(max_pending=_MOST_PENDING, environment=client._feed.environment())
         super().__init__(source=source, sink=sink, config=config, clock=clock, fleet=None, webhook=None)
-        self._defined = defined
+        self._client = client
+        self._defined = self.defined_by(client)
         recording = cast(Recording, self._recording)
         recording._buffer.consumer = None  # or the first event would start its thread
         self._record = recording.exposures.record
@@ -71,8 +67,9 @@ class Stage(Client):
         flags = {key: old[key] if old.get(key) == flag else flag for key, flag in definitions.flags.items()}
         current._take(before, current._next(before, definitions._replace(flags=flags)), (), None, whole=True)
 
-    def stand_in(self, client: Client) -> Callable[[], None]:
-        """Answer for ``client``; return what gives it back."""
+    def stand_in(self) -> Callable[[], None]:
+        """Answer for the client from now on; return what gives it back."""
+        client = self._client
         own = client.__dict__
         for name, value in own.items():
             if not hasattr(Client, name):  # what somebody derived from Client has besides

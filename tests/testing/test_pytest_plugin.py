@@ -264,10 +264,17 @@ def test_unknown_flags_fail_the_test_on_request(suite: Suite) -> None:
     )
 
 
-def test_a_setting_that_is_wrong_ends_the_run(suite: Suite) -> None:
-    result = suite.run("", ini="flagkit_unknown_flags = warn\n")
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("flagkit_unknown_flags = warn", "flagkit_unknown_flags: got 'warn'; expected default or error"),
+        ("flagkit_definitions = a.json b.json", "flagkit_definitions: got several files; expected one"),
+    ],
+)
+def test_a_setting_that_is_wrong_ends_the_run(suite: Suite, setting: str, said: str) -> None:
+    result = suite.run("", ini=setting + "\n")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*flagkit_unknown_flags: got 'warn'; expected default or error*"])
+    assert said in result.stderr.str()
 
 
 def test_a_definitions_file_says_which_flags_there_are(suite: Suite) -> None:

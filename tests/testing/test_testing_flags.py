@@ -219,6 +219,21 @@ def test_the_other_verbs_go_by_the_same_answers(client: Client) -> None:
         flags.assert_not_exposed("max-items", unit=2)
 
 
+def test_openfeature_gets_the_same_answers(client: Client) -> None:
+    pytest.importorskip("openfeature", reason="the extra openfeature is not installed")
+    from openfeature.evaluation_context import EvaluationContext
+
+    from flagkit.integrations.openfeature import FlagkitProvider
+
+    provider, user = FlagkitProvider(client), EvaluationContext("user-1")
+    with Flags({"f": True, "max-items": "many"}) as flags:
+        flags.use(client)
+        assert provider.resolve_boolean_details("f", False, user).value is True
+        assert provider.resolve_integer_details("max-items", 1, user).value == 50
+        flags.assert_exposed("f", unit="user-1")
+    assert provider.resolve_boolean_details("f", False, user).error_code == "FLAG_NOT_FOUND"
+
+
 def test_handlers_hear_of_what_a_test_changes(client: Client) -> None:
     heard, changed = threading.Event(), []
 
@@ -301,6 +316,39 @@ def test_afterwards_all_is_as_it_was_after_an_exception_too(client: Client) -> N
     assert type(client.__dict__["_recording"]).__name__ == "Recording"
 
 
+def test_threads_that_go_on_asking_never_fail_and_no_event_is_unaccounted_for(client: Client) -> None:
+    stop, wrong = threading.Event(), []
+
+    def ask(thread: int) -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            try:
+                if client.variant("new-checkout", f"{thread}-{number}") not in ("on", "off"):
+                    wrong.append("no answer")
+                client.track("asked", f"{thread}-{number}")
+            except Exception as error:  # noqa: BLE001 - whatever it is
+                wrong.append(repr(error))
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(30):
+        with Flags({"new-checkout": True}) as flags:
+            flags.use(client)
+            flags.set("new-checkout", False)
+            assert client.status.account is not None
+            assert client.status.account.balanced
+    stop.set()
+    for thread in threads:
+        thread.join()
+    client.flush()
+    assert wrong == []
+    account = client.status.account
+    assert account is not None
+    assert (account.balanced, account.pending) == (True, 0)
+
+
 def test_closing_the_client_in_a_test_closes_nothing_of_it(client: Client) -> None:
     with Flags({"f": True}) as flags:
         flags.use(client)
@@ -339,6 +387,15 @@ def test_a_scope_that_was_opened_outside_keeps_its_answers_and_gets_none() -> No
         assert flagkit.enabled("new-checkout")
 
 
+def test_a_scope_in_the_test_keeps_its_first_answer_until_the_flag_is_off() -> None:
+    with Flags({"f": True, "g": False}) as flags, flagkit.scope("user-1"):
+        assert (flagkit.enabled("f"), flagkit.enabled("g")) == (True, False)
+        flags.update({"f": False, "g": True})
+        assert (flagkit.enabled("f"), flagkit.enabled("g")) == (False, False)
+        with flagkit.scope("user-2"):
+            assert flagkit.enabled("g")
+
+
 # -- what was recorded
 
 
@@ -367,11 +424,15 @@ def test_a_unit_is_exposed_again_an_hour_later_on_the_clock_of_the_test() -> Non
         assert [met.unit for met in flags.exposures].count("user-2") == 3
 
 
-def test_what_was_recorded_can_be_read_afterwards_and_as_it_travels(client: Client) -> None:
+def test_what_was_recorded_can_be_read_afterwards_and_as_it_travels() -> None:
+    client = Client(source=sources.Static({**DOCUMENT, "environment": "staging"}))
     with Flags({"f": True}) as flags:
         flags.use(client)
         client.enabled("f", "user-1")
         flagkit.track("paid", "user-1")
+        with Flags() as inner:
+            inner.use(client).track("left", "user-1")
+    assert [event["feature_flag.set.id"] for event in (*flags.events, *inner.events)] == [None, *["staging"] * 2]
     for _ in range(2):
         assert (len(flags.exposures), len(flags.tracked)) == (1, 1)
         assert {event["type"] for event in flags.events} == {"exposure", "metric"}
@@ -483,7 +544,7 @@ def test_what_is_remembered_of_unknown_flags_is_bounded() -> None:
         ({7: True}, "flag", "got 7"),
         ({"max-items": "mny"}, "flags['max-items']", "got 'mny'; expected one of its variants: 'few', 'many'"),
         ({"f": {"default": "blue"}}, "flags['f']", "$.flags.f.default"),
-        ({"f": {"default": {1, 2}}}, "flags['f']", "definitions with a JSON form"),
+        ({"f": {"default": {1, 2}}}, "flags['f']", "a definition with a JSON form"),
         ({"f": {"prerequisites": [{"flag": "gone", "variants": ["on"]}]}}, "flags['f']", "gone"),
         (["f"], "answers", "a mapping of flags to answers"),
     ],
@@ -520,6 +581,17 @@ def test_a_value_without_json_form_and_one_beside_a_definition_are_mistakes() ->
         with pytest.raises(ConfigError) as raised:
             flags.set("f", answer, value=value)
         assert raised.value.field == "value"
+
+
+def test_changing_what_was_given_changes_nothing() -> None:
+    value, definition = [1, (2, 3)], {"variants": {"a": 1, "b": 2}, "off": "a", "default": "b"}
+    with Flags({"g": definition}) as flags:
+        flags.set("f", "many", value=value)
+        value.append(4)
+        definition["default"] = "a"
+        flags.set("h")
+        assert flagkit.value("f", 1, default=None) == [1, [2, 3]]
+        assert flagkit.variant("g", 1) == "b"
 
 
 def test_what_is_no_client_is_not_used(client: Client) -> None:
