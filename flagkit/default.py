@@ -88,22 +88,6 @@ def _default() -> Client:
     return client
 
 
-@contextmanager
-def lent(borrower: Callable[[Client], object]) -> Iterator[None]:
-    """For tests: hand over the default client, and each that is configured in the block; then it is what it was."""
-    global _client, _borrower
-    before = _client, _borrower
-    try:
-        if _client is None:  # not the one that complains of having no source
-            _client = Client(source=Static({"schema": 1, "flags": {}}), sink=None, fleet=None, webhook=None)
-        borrower(_client)
-        _borrower = borrower
-        yield
-    finally:
-        with _configuring:
-            _client, _borrower = before
-
-
 def enabled(flag: str, context: object = None, *, default: bool = UNSET) -> bool:
     """``Client.enabled`` on the default client."""
     return _default().enabled(flag, context, default=default)
@@ -158,3 +142,19 @@ def gate(
 def track(event: str, context: object = None, /, *, value: float | None = None, **properties: Any) -> None:
     """``Client.track`` on the default client."""
     _default().track(event, context, value=value, **properties)
+
+
+@contextmanager
+def lent(borrower: Callable[[Client], object]) -> Iterator[None]:
+    """For tests: hand over the default client, and each that is configured in the block; then it is what it was."""
+    global _client, _borrower
+    before = _client, _borrower
+    try:
+        if _client is None:  # not the one that complains of having no source
+            _client = Client(source=Static({"schema": 1, "flags": {}}), sink=None, fleet=None, webhook=None)
+        borrower(_client)
+        _borrower = borrower
+        yield
+    finally:
+        with _configuring:
+            _client, _borrower = before
