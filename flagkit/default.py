@@ -8,7 +8,8 @@ recorded.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from flagkit.arguments import UNSET
@@ -34,6 +35,8 @@ _client: Client | None = None
 _configuring = threading.Lock()
 #: Policies of gates made here, for whatever client is configured.
 _policies: dict[str, GuardPolicy] = {}
+#: Told of each client that is configured, before it starts.
+_borrower: Callable[[Client], object] | None = None
 
 
 class _Nowhere(Static):
@@ -67,6 +70,8 @@ def configure(
     new = Client(url, key=key, source=source, sink=sink, config=config, clock=clock, fleet=fleet, webhook=webhook)
     for flag, policy in _policies.items():
         new._guards.adopt(flag, policy)
+    if _borrower is not None:
+        _borrower(new)
     with _configuring:
         before, _client = _client, new
     if before is not None:
@@ -147,3 +152,19 @@ def feedback(flag: str, *, score: float | None = None, text: str | None = None, 
 def track(event: str, context: object = None, /, *, value: float | None = None, **properties: Any) -> None:
     """``Client.track`` on the default client."""
     _default().track(event, context, value=value, **properties)
+
+
+@contextmanager
+def lent(borrower: Callable[[Client], object]) -> Iterator[None]:
+    """For tests: hand over the default client, and each that is configured in the block; then it is what it was."""
+    global _client, _borrower
+    before = _client, _borrower
+    try:
+        if _client is None:  # not the one that complains of having no source
+            _client = Client(source=Static({"schema": 1, "flags": {}}), sink=None, fleet=None, webhook=None)
+        borrower(_client)
+        _borrower = borrower
+        yield
+    finally:
+        with _configuring:
+            _client, _borrower = before

@@ -1,4 +1,4 @@
-"""Sinks: one contract for all of them, and what is special about each."""
+"""Sinks: the contract of all of them, and what is special about each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 import responses
 from loopback import Call, refusing, serving
-from otlp_receiver import Record, receiving
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from otlp_receiver import Record, records_in, taken
 
 from flagkit.errors import ConfigError
 from flagkit.events import Batch, Delivered, Rejected, Retry, TooLarge, encode_metric
 from flagkit.sinks import Http, Log, Memory, Otlp, PostHog, Sink
+from flagkit.testing import SinkContract, SinkStage
 
 KEY = "sk-write-0123456789"
 URL = "https://flags.example.com"
@@ -47,11 +49,11 @@ def send(sink: Sink, batch: Batch = BATCH, *, deadline_s: float = 5) -> object:
     return sink.send(batch, deadline_s=deadline_s)
 
 
-# -- the contract: a sink, and a way to read what reached the other side
+# -- the contract
 
 
 @contextmanager
-def http_stage(_: pytest.LogCaptureFixture) -> Iterator[tuple[Sink, Callable[[], list[Any]]]]:
+def http_stage(_: pytest.LogCaptureFixture) -> Iterator[SinkStage]:
     received: list[Any] = []
 
     def collect(call: Call) -> None:
@@ -59,34 +61,46 @@ def http_stage(_: pytest.LogCaptureFixture) -> Iterator[tuple[Sink, Callable[[],
         received.extend(batch["events"])
         call.answer(202, json.dumps({"batch_id": batch["batch_id"], "accepted": len(batch["events"])}).encode())
 
-    with serving(collect) as server:
-        sink = Http(server.url, key=KEY)
-        yield sink, lambda: received
+    with failing(collect) as (url, fail, hang):
+        sink = Http(url, key=KEY)
+        yield SinkStage(sink, lambda: received, fail, (KEY,), hang)
         sink.close()
 
 
 @contextmanager
-def log_stage(caplog: pytest.LogCaptureFixture) -> Iterator[tuple[Sink, Callable[[], list[Any]]]]:
+def log_stage(caplog: pytest.LogCaptureFixture) -> Iterator[SinkStage]:
     caplog.set_level(logging.INFO, "flagkit")
-    yield Log(), lambda: [json.loads(record.getMessage()) for record in caplog.records if record.name == "flagkit"]
+    yield SinkStage(
+        Log(), lambda: [json.loads(record.getMessage()) for record in caplog.records if record.name == "flagkit"]
+    )
 
 
 @contextmanager
-def memory_stage(_: pytest.LogCaptureFixture) -> Iterator[tuple[Sink, Callable[[], list[Any]]]]:
+def memory_stage(_: pytest.LogCaptureFixture) -> Iterator[SinkStage]:
     sink = Memory()
-    yield sink, lambda: sink.events
+
+    def arrived() -> list[Any]:
+        return sink.events
+
+    yield SinkStage(sink, arrived)
 
 
 @contextmanager
-def otlp_stage(_: pytest.LogCaptureFixture) -> Iterator[tuple[Sink, Callable[[], list[Any]]]]:
-    with receiving() as receiver:
-        sink = Otlp(receiver.url, headers={"api-key": KEY})
-        yield sink, lambda: [as_tracked(record) for record in receiver.records]
+def otlp_stage(_: pytest.LogCaptureFixture) -> Iterator[SinkStage]:
+    received: list[Record] = []
+
+    def collect(call: Call) -> None:
+        received.extend(records_in(ExportLogsServiceRequest.FromString(gzip.decompress(call.body))))
+        taken(call)
+
+    with failing(collect) as (url, fail, hang):
+        sink = Otlp(url, headers={"api-key": KEY})
+        yield SinkStage(sink, lambda: [as_tracked(each) for each in received if is_metric(each)], fail, (KEY,), hang)
         sink.close()
 
 
 @contextmanager
-def posthog_stage(_: pytest.LogCaptureFixture) -> Iterator[tuple[Sink, Callable[[], list[Any]]]]:
+def posthog_stage(_: pytest.LogCaptureFixture) -> Iterator[SinkStage]:
     received: list[Any] = []
 
     def collect(call: Call) -> None:
@@ -96,10 +110,22 @@ def posthog_stage(_: pytest.LogCaptureFixture) -> Iterator[tuple[Sink, Callable[
     def tracked() -> list[Any]:
         return [{"name": event["event"], "properties": {"note": event["properties"]["note"]}} for event in received]
 
-    with serving(collect) as server:
-        sink = PostHog(server.url, project_token=KEY)
-        yield sink, tracked
+    with failing(collect) as (url, fail, hang):
+        sink = PostHog(url, project_token=KEY)
+        yield SinkStage(sink, tracked, fail, (KEY,), hang)
         sink.close()
+
+
+@contextmanager
+def failing(collect: Callable[[Call], None]) -> Iterator[tuple[str, Callable[[], None], Callable[[], None]]]:
+    """A collector, and what has it hang up on everybody from then on, or answer nobody."""
+    answer = [collect]
+    with serving(lambda call: answer[-1](call)) as server:
+        yield server.url, lambda: answer.append(Call.hang_up), lambda: answer.append(Call.hang)
+
+
+def is_metric(record: Record) -> bool:
+    return record.event_name == "flagkit.metric"  # what was lost is an event too
 
 
 def as_tracked(record: Record) -> dict[str, Any]:
@@ -109,50 +135,16 @@ def as_tracked(record: Record) -> dict[str, Any]:
     return {"name": record.attributes["flagkit.metric.name"], "properties": properties}
 
 
-@pytest.fixture(
-    params=[http_stage, log_stage, memory_stage, otlp_stage, posthog_stage],
-    ids=["http", "log", "memory", "otlp", "posthog"],
-)
-def stage(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture):
-    with request.param(caplog) as ready:
-        yield ready
+class TestEverySink(SinkContract):
+    """The contract that is shipped for other people's sinks."""
 
-
-def test_a_sink_says_who_it_is_without_a_secret(stage) -> None:
-    sink, _ = stage
-    assert isinstance(sink, Sink)
-    assert sink.name
-    assert KEY not in f"{sink.name} {sink!r}"
-
-
-def test_a_sink_delivers_the_events_of_a_batch_in_order(stage) -> None:
-    sink, delivered = stage
-    assert send(sink) == Delivered()
-    assert [event["name"] for event in delivered()] == ["paid", "left", "came back"]
-    assert delivered()[0]["properties"] == {"note": "å\n"}
-
-
-def test_a_sink_takes_one_batch_after_another(stage) -> None:
-    sink, delivered = stage
-    assert send(sink, batch_of("one")) == Delivered()
-    assert send(sink, batch_of("two")) == Delivered()
-    assert [event["name"] for event in delivered()] == ["one", "two"]
-
-
-def test_a_sink_may_be_closed_twice_and_used_again(stage) -> None:
-    sink, _ = stage
-    send(sink)
-    sink.close()
-    sink.close()
-    assert send(sink, batch_of("again")) == Delivered()
-
-
-def test_a_sink_works_after_the_fork_hook(stage) -> None:
-    sink, delivered = stage
-    send(sink)
-    sink.after_fork()
-    assert send(sink, batch_of("in the child")) == Delivered()
-    assert delivered()[-1]["name"] == "in the child"
+    @pytest.fixture(
+        params=[http_stage, log_stage, memory_stage, otlp_stage, posthog_stage],
+        ids=["http", "log", "memory", "otlp", "posthog"],
+    )
+    def stage(self, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[SinkStage]:
+        with request.param(caplog) as ready:
+            yield ready
 
 
 # -- http

@@ -1,15 +1,13 @@
-"""Sources: one contract for all of them, and what is special about each."""
+"""Sources: the contract of all of them, and what is special about each."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -19,9 +17,10 @@ from loopback import Call, refusing, serving
 from redises import needs_redis, redis_server
 
 from flagkit.errors import ConfigError, FetchError
-from flagkit.sources import Cached, Fetched, File, Http, NotModified, PostHog, Redis, Source, Static
+from flagkit.sources import Cached, Fetched, File, Http, NotModified, PostHog, Redis, Source, Static, Unleash
+from flagkit.testing import SourceContract, SourceStage
 
-DOCUMENT = b'{"schema": 1, "flags": {}}'
+DOCUMENT = SourceContract.DOCUMENT
 JSON = {"Content-Type": "application/json"}
 KEY = "sk-read-0123456789"
 URL = "https://flags.example.com"
@@ -40,19 +39,14 @@ def failure(source: Source, validator: str | None = None, **bounds: float) -> Fe
 # -- the contract
 
 
-@dataclass
-class Stage:
-    """A source serving ``DOCUMENT``; ``serve`` makes it serve something else, or nothing at all (None)."""
-
-    source: Source
-    serve: Callable[[bytes | None], None]
-
-
 @contextmanager
-def http_stage(_: Path, make: Callable[[str], Source] = lambda url: Http(url, key=KEY)) -> Iterator[Stage]:
+def http_stage(_: Path, make: Callable[[str], Source] = lambda url: Http(url, key=KEY)) -> Iterator[SourceStage]:
     served: list[bytes | None] = [DOCUMENT]
+    silent: list[bool] = []
 
     def script(call: Call) -> None:
+        if silent:
+            call.hang()
         document = served[-1]
         etag = f'"{hash(document)}"'
         if document is None:
@@ -64,34 +58,38 @@ def http_stage(_: Path, make: Callable[[str], Source] = lambda url: Http(url, ke
 
     with serving(script) as server:
         source = make(server.url)
-        yield Stage(source, served.append)
+        yield SourceStage(source, served.append, (KEY,), lambda: silent.append(True))
         source.close()
 
 
-def posthog_stage(directory: Path) -> AbstractContextManager[Stage]:
+def posthog_stage(directory: Path) -> AbstractContextManager[SourceStage]:
     return http_stage(directory, lambda url: PostHog(url, project_token="phc_" + KEY, personal_key=KEY))
 
 
+def unleash_stage(directory: Path) -> AbstractContextManager[SourceStage]:
+    return http_stage(directory, lambda url: Unleash(url, token=KEY, register=False))
+
+
 @contextmanager
-def file_stage(directory: Path) -> Iterator[Stage]:
+def file_stage(directory: Path) -> Iterator[SourceStage]:
     path = directory / "flags.json"
     path.write_bytes(DOCUMENT)
-    yield Stage(File(path), lambda data: path.unlink() if data is None else path.write_bytes(data))
+    yield SourceStage(File(path), lambda data: path.unlink() if data is None else path.write_bytes(data))
 
 
 @contextmanager
-def static_stage(_: Path) -> Iterator[Stage]:
-    yield Stage(Static(DOCUMENT), lambda _: None)
+def static_stage(_: Path) -> Iterator[SourceStage]:
+    yield SourceStage(Static(DOCUMENT))
 
 
 @contextmanager
-def cached_stage(directory: Path) -> Iterator[Stage]:
+def cached_stage(directory: Path) -> Iterator[SourceStage]:
     with http_stage(directory) as inner:
-        yield Stage(Cached(inner.source, directory / "state"), inner.serve)
+        yield inner._replace(source=Cached(inner.source, directory / "state"))
 
 
 @contextmanager
-def redis_stage(_: Path) -> Iterator[Stage]:
+def redis_stage(_: Path) -> Iterator[SourceStage]:
     with redis_server("--requirepass", KEY) as server:
         source = Redis(f"redis://:{KEY}@127.0.0.1:{server.port}")
         client = source.client(5)
@@ -100,83 +98,42 @@ def redis_stage(_: Path) -> Iterator[Stage]:
             client.delete(source.key) if data is None else client.set(source.key, data)
 
         put(DOCUMENT)
-        yield Stage(source, put)
+        yield SourceStage(source, put, (KEY,))
         source.close()
         client.close()
 
 
-#: For the parts of the contract that need a document somebody can touch.
-CHANGING = [
-    pytest.param(http_stage, id="http"),
-    pytest.param(file_stage, id="file"),
-    pytest.param(cached_stage, id="cached"),
-    pytest.param(posthog_stage, id="posthog"),
-    pytest.param(redis_stage, id="redis", marks=needs_redis),
-]
-changing = pytest.mark.parametrize("stage", CHANGING, indirect=True)
+class TestEverySource(SourceContract):
+    """The contract that is shipped for other people's sources, and a little more of ours."""
 
+    @pytest.fixture(
+        params=[
+            pytest.param(http_stage, id="http"),
+            pytest.param(file_stage, id="file"),
+            pytest.param(static_stage, id="static"),
+            pytest.param(cached_stage, id="cached"),
+            pytest.param(posthog_stage, id="posthog"),
+            pytest.param(unleash_stage, id="unleash"),
+            pytest.param(redis_stage, id="redis", marks=needs_redis),
+        ]
+    )
+    def stage(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceStage]:
+        with request.param(tmp_path) as ready:
+            yield ready
 
-@pytest.fixture(params=[*CHANGING, pytest.param(static_stage, id="static")])
-def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
-    with request.param(tmp_path) as ready:
-        yield ready
+    def test_ours_has_the_dialect_of_its_backend(self, stage: SourceStage) -> None:
+        dialects = {PostHog: "posthog", Unleash: "unleash"}
+        assert stage.source.dialect == dialects.get(type(stage.source), "native")
 
+    def test_ours_has_a_name_for_each_document(self, stage: SourceStage) -> None:
+        assert fetch(stage.source).validator is not None
 
-def test_a_source_says_who_it_is_without_a_secret(stage: Stage) -> None:
-    source = stage.source
-    assert isinstance(source, Source)
-    assert source.name
-    assert source.dialect == ("posthog" if isinstance(source, PostHog) else "native")
-    assert isinstance(source.local, bool)
-    assert KEY not in f"{source.name} {source!r}"
-
-
-def test_a_source_without_a_validator_gives_the_document_each_time(stage: Stage) -> None:
-    assert fetch(stage.source).data == DOCUMENT
-    assert fetch(stage.source).data == DOCUMENT
-
-
-def test_a_source_given_the_validator_of_its_document_says_not_modified(stage: Stage) -> None:
-    answer = fetch(stage.source)
-    assert isinstance(answer, Fetched)
-    assert answer.validator is not None
-    assert isinstance(fetch(stage.source, answer.validator), NotModified)
-
-
-@changing
-def test_a_source_whose_document_changed_gives_the_new_one(stage: Stage) -> None:
-    validator = fetch(stage.source).validator
-    stage.serve(DOCUMENT + b" ")
-    assert fetch(stage.source, validator).data == DOCUMENT + b" "
-
-
-@changing
-def test_a_source_whose_place_is_gone_says_so_and_works_when_it_is_back(stage: Stage) -> None:
-    stage.serve(None)
-    error = failure(stage.source)
-    assert re.fullmatch(r"[a-z0-9_]+", error.reason)
-    assert stage.source.name in str(error)
-    assert not error.lasting
-    stage.serve(DOCUMENT)
-    assert fetch(stage.source).data == DOCUMENT
-
-
-def test_a_source_takes_a_document_of_exactly_the_bound_and_none_larger(stage: Stage) -> None:
-    assert fetch(stage.source, max_bytes=len(DOCUMENT)).data == DOCUMENT
-    assert failure(stage.source, max_bytes=len(DOCUMENT) - 1).reason == "too_large"
-
-
-def test_a_source_may_be_closed_twice_and_used_again(stage: Stage) -> None:
-    fetch(stage.source)
-    stage.source.close()
-    stage.source.close()
-    assert fetch(stage.source).data == DOCUMENT
-
-
-def test_a_source_works_after_the_fork_hook(stage: Stage) -> None:
-    fetch(stage.source)
-    stage.source.after_fork()
-    assert fetch(stage.source).data == DOCUMENT
+    def test_ours_names_itself_when_its_place_is_gone_which_does_not_last(self, stage: SourceStage) -> None:
+        if stage.serve is not None:
+            stage.serve(None)
+            error = failure(stage.source)
+            assert stage.source.name in str(error)
+            assert not error.lasting
 
 
 @pytest.mark.parametrize("dialect", ["", None, 7])
