@@ -7,13 +7,14 @@ Feature flags decided inside this process, exposures recorded once, and a way ba
 from flagkit import sinks, sources
 from flagkit.client import Client
 from flagkit.config import Config
-from flagkit.context import Context, scope
+from flagkit.context import Context, in_shadow, scope
 from flagkit.core.explain import Explanation
 from flagkit.core.policy import GuardPolicy
 from flagkit.decision import Decision, ErrorCode, Reason
-from flagkit.default import configure, decide, enabled, gate, track, value, variant
+from flagkit.default import configure, decide, enabled, gate, shadow, track, value, variant
 from flagkit.errors import ConfigError, DefinitionsError, FetchError, FlagkitError, Problem
 from flagkit.flags import Flag
+from flagkit.production.shadow_policy import ShadowPolicy
 from flagkit.production.standing import GuardStatus
 from flagkit.runtime.handlers import EventDetails
 from flagkit.runtime.stats import Account, LinkState, Status
@@ -39,12 +40,15 @@ __all__ = [
     "LinkState",
     "Problem",
     "Reason",
+    "ShadowPolicy",
     "Status",
     "configure",
     "decide",
     "enabled",
     "gate",
+    "in_shadow",
     "scope",
+    "shadow",
     "sinks",
     "sources",
     "track",

@@ -140,20 +140,23 @@ class Scope:
     """The ambient state of one request or task: a context, answers pinned for it, and forced answers.
 
     ``context`` is None when only overrides are ambient. ``pins`` maps (client, flag) to the answer given and belongs to
-    whoever opened the scope (a dict store is atomic; tasks that inherit the scope share its pins).
+    whoever opened the scope (a dict store is atomic; tasks that inherit the scope share its pins). ``shadow``: this is
+    the candidate of a shadow run, of which nothing is recorded.
     """
 
-    __slots__ = ("context", "forced", "pins")
+    __slots__ = ("context", "forced", "pins", "shadow")
 
     def __init__(
         self,
         context: Context | None,
         forced: Mapping[str, str | bool] | None,
         pins: dict[tuple[object, str], Any] | None = None,
+        shadow: bool = False,
     ) -> None:
         self.context = context
         self.forced = forced
         self.pins: dict[tuple[object, str], Any] = {} if pins is None else pins
+        self.shadow = shadow
 
 
 _SCOPE: Final[ContextVar[Scope | None]] = ContextVar("flagkit_scope", default=None)
@@ -185,7 +188,7 @@ def scope(unit: object = _ABSENT, /, **attributes: Any) -> Iterator[Context]:
         context = Context(unit.unit, {**unit.attributes, **attributes}, unit.enrolments, unit.synthetic)
     else:
         context = unit
-    with _enter(Scope(context, outer.forced if outer else None)):
+    with _enter(Scope(context, outer.forced, shadow=outer.shadow) if outer else Scope(context, None)):
         yield context
 
 
@@ -196,6 +199,28 @@ def overriding(forced: Mapping[str, str | bool]) -> Iterator[None]:
     if outer is None:
         inner = Scope(None, dict(forced))
     else:
-        inner = Scope(outer.context, {**(outer.forced or {}), **forced}, outer.pins)
+        inner = Scope(outer.context, {**(outer.forced or {}), **forced}, outer.pins, outer.shadow)
     with _enter(inner):
         yield
+
+
+def in_shadow() -> bool:
+    """Whether this code runs as the candidate of a shadow run, whose result nobody gets.
+
+    For what such a run must not do, such as writing, charging or mailing: a candidate shares that with its control.
+    True in everything it calls and in its asyncio tasks; a thread it starts by itself does not know. Raises: nothing.
+    """
+    scope = _SCOPE.get()
+    return scope is not None and scope.shadow
+
+
+def enter_shadow() -> None:
+    """Make the current ``contextvars.Context`` that of a shadow run, for good: it is a copy made for it.
+
+    Pins are copied, so that the run goes by the caller's answers and never sets one.
+    """
+    outer = _SCOPE.get()
+    if outer is None:
+        _SCOPE.set(Scope(None, None, shadow=True))
+    else:
+        _SCOPE.set(Scope(outer.context, outer.forced, outer.pins.copy(), shadow=True))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flagkit.arguments import UNSET
+from flagkit.context import in_shadow
 from flagkit.decision import Decision, Reason
 from flagkit.flags import Flag
 
@@ -17,14 +18,18 @@ from flagkit.flags import Flag
 def count_calls(client: Any, count: Callable[[str, bool, str | None], None]) -> None:
     """Have ``client`` call ``count`` with every answer: the flag, whether it is enabled, and the variant if it is told.
 
-    One call is counted once, whatever it records; none with a synthetic context, and none that an override decided.
+    One call is counted once, whatever it records; none with a synthetic context, none that an override decided, and
+    none of a shadow run.
     ``peek``, ``decide_all`` and ``explain`` only look, and what a flag depends on was not asked for.
     """
     resolve, decide, peek = client._resolve, client._decide, client.peek
     plain_expose, plain_choose, otherwise = client.expose, client.choose, client._otherwise
 
+    def counts(decision: Decision, context: object) -> bool:
+        return decision.reason is not Reason.OVERRIDE and not resolve(context).synthetic and not in_shadow()
+
     def met(decision: Decision, context: object) -> None:
-        if decision.reason is not Reason.OVERRIDE and not resolve(context).synthetic:
+        if counts(decision, context):
             count(decision.flag, decision.enabled, decision.variant)
 
     def enabled(flag: str, context: object = None, default: bool = UNSET) -> bool:
@@ -35,7 +40,7 @@ def count_calls(client: Any, count: Callable[[str, bool, str | None], None]) -> 
             if default is UNSET:
                 default = isinstance(flag, Flag) and flag.default is True
             answer = otherwise(decision, default)
-        if decision.reason is not Reason.OVERRIDE and not resolve(context).synthetic:
+        if counts(decision, context):
             count(decision.flag, answer is True, None)
         return answer
 

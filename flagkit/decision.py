@@ -138,6 +138,15 @@ class Decision:
         copy = self._copy
         return self._value if copy is None else copy(self._value)
 
+    def unseen(self, branch: Any) -> Decision:
+        """The same answer for a call that nobody is to know of: never exposed, and reported to ``branch``."""
+        twin = object.__new__(Decision)
+        for name in Decision.__slots__:
+            setattr(twin, name, getattr(self, name))
+        twin._exposed = twin._instead_of = None
+        twin._branch = branch
+        return twin
+
     def __repr__(self) -> str:
         error = f", error_code={self.error_code.value}" if self.error_code else ""
         return f"Decision(flag={self.flag!r}, variant={self.variant!r}, reason={self.reason.value}{error})"

@@ -92,6 +92,7 @@ class Status(NamedTuple):
     worker_faults: rounds of a background thread that ended in an unexpected exception; each is logged.
     disk: how it stands with what is kept on disk; None without ``Config.state_dir``.
     usage: the counts of calls; None unless the sink wants them.
+    shadows: what became of the shadow runs of each flag that has drawn any: each a ``ShadowStatus``.
     """
 
     ready: bool
@@ -112,6 +113,7 @@ class Status(NamedTuple):
     worker_faults: int
     disk: Standing | None
     usage: UsageState | None = None
+    shadows: tuple[Any, ...] = ()
 
 
 def worst(*standings: Standing | None) -> Standing | None:
