@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,16 @@ from flagkit.production.shadow_result import ShadowResult, ShadowStatus
 PATIENCE_S = 30
 
 Json = dict[str, Any]
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do."""
+    waiting = threading.Event()
+    for _ in range(PATIENCE_S * 200):
+        if is_so():
+            return
+        waiting.wait(0.005)
+    raise AssertionError
 
 
 class Bench:

@@ -419,9 +419,9 @@ def test_generators_are_refused_when_they_are_decorated(bench: Bench) -> None:
         yield 1
 
     for made in (generator, asynchronous):
-        with pytest.raises(ConfigError, match="function: got .*expected a function or coroutine function"):
+        with pytest.raises(ConfigError, match=r"function: got .*expected a function or coroutine function"):
             bench.client.shadow("f", double)(made)
-        with pytest.raises(ConfigError, match="candidate: got .*expected a function or coroutine function"):
+        with pytest.raises(ConfigError, match=r"candidate: got .*expected a function or coroutine function"):
             bench.client.shadow("f", made)(double)
 
 
