@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from flagkit.production.shadow_compare import Judge
 from flagkit.production.shadow_policy import AFTER, ShadowPolicy
-from flagkit.production.shadow_pool import MOST_THREADS, ShadowPool
+from flagkit.production.shadow_pool import MOST_THREADS, Pace, ShadowPool
 from flagkit.production.shadow_result import ShadowResult, ShadowStatus, type_of
 from flagkit.production.shadow_run import Run
 from flagkit.production.shadow_tally import SAMPLED, Failure, ShadowTally
@@ -38,7 +38,9 @@ class ShadowDesk:
         self.add = self.tally.add
         self._most = policy.max_running
         self._waiting = policy.max_waiting
-        self._pool = ShadowPool(f"flagkit-shadow-{flag}"[:64], policy.max_running, policy.max_waiting, desks.spare)
+        pace = Pace(policy.cpu_share, desks.cpu_s)
+        name = f"flagkit-shadow-{flag}"[:64]
+        self._pool = ShadowPool(name, policy.max_running, policy.max_waiting, desks.spare, pace)
         self._late: deque[tuple[Run, ShadowResult]] = deque(maxlen=_MOST_LATE)
         self._clear()
 

@@ -26,6 +26,10 @@ def _seconds(value: Any) -> bool:
     return number and math.isfinite(value) and 0.001 <= value <= 3600
 
 
+def _share(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0001 <= value <= 1
+
+
 def _function(value: Any) -> bool:
     return value is None or callable(value)
 
@@ -42,6 +46,7 @@ _FIELDS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "budget_s": (_seconds, "seconds from 0.001 to 3,600"),
     "max_running": (_whole(64), "a whole number from 1 to 64"),
     "max_waiting": (_whole(10_000), "a whole number from 1 to 10,000"),
+    "cpu_share": (_share, "a number from 0.0001 to 1"),
     "copy": (_function, "a function that takes (args, kwargs) as one pair and returns such a pair, or None"),
     "copy_result": (_function, _A_FUNCTION),
     "when": (_function, _A_FUNCTION),
@@ -67,7 +72,9 @@ class ShadowPolicy:
         candidate are such): ``response.call_on_close``, say.
     budget_s: a run that takes longer counts as ``timeout``, seconds from 0.001 to 3,600; comparing is part of it.
     max_running: runs of the flag at once, 1 to 64, those past their budget included until they end.
-    max_waiting: calls that wait for one, 1 to 10,000; further ones are dropped. A flag's first policy sets both.
+    max_waiting: calls that wait for one, 1 to 10,000; further ones are dropped.
+    cpu_share: what the flag's runs in the pool may take of one processor, on average, 0.0001 to 1: threads rest after a
+        run that computed. A flag's first policy sets these three.
     copy: makes the candidate's arguments, of the pair ``(args, kwargs)``: ``copy.deepcopy``, say. None: it gets the
         caller's own. copy_result: the same for the control's result, which is compared later. Both run at the call.
     when: called with the arguments of a call that was drawn: False leaves it out.
@@ -89,6 +96,7 @@ class ShadowPolicy:
     budget_s: float
     max_running: int
     max_waiting: int
+    cpu_share: float
     copy: Callable[[Any], Any] | None
     copy_result: Callable[[Any], Any] | None
     when: Callable[..., bool] | None
@@ -108,6 +116,7 @@ class ShadowPolicy:
         budget_s: float = 5.0,
         max_running: int = 2,
         max_waiting: int = 64,
+        cpu_share: float = 0.1,
         copy: Callable[[Any], Any] | None = None,
         copy_result: Callable[[Any], Any] | None = None,
         when: Callable[..., bool] | None = None,

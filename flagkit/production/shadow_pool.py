@@ -1,8 +1,9 @@
 """``ShadowPool``: a flag's threads for candidates: few, started when needed, behind a queue of bounded length.
 
 Whoever hands in work never waits: no lock is taken on that way. A thread cannot be ended from outside, so work that
-hangs keeps its thread, and what does not fit any more is refused. The threads are daemons, hold the pool weakly, and
-end when it is closed or gone; in a forked child there are none until the next work comes.
+hangs keeps its thread, and what does not fit any more is refused. A thread that has computed rests, so that callers
+have the processor and the interpreter for themselves most of the time. The threads are daemons and end when the pool is
+closed or gone; in a forked child there are none until the next work comes.
 """
 
 from __future__ import annotations
@@ -10,10 +11,15 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
 
 #: Threads of all pools of a client.
 MOST_THREADS: Final = 64
+#: Rests shorter than this are saved up; longer ones than that are not taken in one go. Seconds.
+_SHORTEST_S: Final = 0.005
+_LONGEST_S: Final = 60.0
+Rest = Callable[[threading.Event, float], object]
 
 
 class Work(Protocol):
@@ -26,12 +32,20 @@ class Work(Protocol):
         ...
 
 
+class Pace(NamedTuple):
+    """How much a thread computes. share: of a processor. cpu_s: its clock. rest: waits, unless the pool is closed."""
+
+    share: float
+    cpu_s: Callable[[], float]
+    rest: Rest = threading.Event.wait
+
+
 class _Crew:
     """The threads of one pool in one process, and what they share with whoever hands in work."""
 
-    __slots__ = ("__weakref__", "idle", "over", "places", "queue", "spare", "starting", "threads")
+    __slots__ = ("__weakref__", "closing", "idle", "over", "pace", "places", "queue", "spare", "starting", "threads")
 
-    def __init__(self, most: int, waiting: int, spare: deque[None]) -> None:
+    def __init__(self, most: int, waiting: int, spare: deque[None], pace: Pace) -> None:
         from queue import SimpleQueue  # the kind that may be put to from a signal handler, or a finalizer
 
         self.queue: SimpleQueue[Work | None] = SimpleQueue()
@@ -41,22 +55,25 @@ class _Crew:
         self.spare = spare
         self.idle: deque[None] = deque()
         self.starting = threading.Lock()
+        self.closing = threading.Event()
         self.over = False
+        self.pace = pace
 
 
 class ShadowPool:
     """See the module.
 
     Args: most, threads of this pool. waiting, pieces of work that wait. spare: an entry for every thread that all pools
-        together may still start.
+        together may still start. pace: of the threads, all together.
     """
 
-    __slots__ = ("__weakref__", "_crew", "_left", "_most", "_name", "_spare", "_waiting")
+    __slots__ = ("__weakref__", "_crew", "_left", "_most", "_name", "_pace", "_spare", "_waiting")
 
-    def __init__(self, name: str, most: int, waiting: int, spare: deque[None]) -> None:
+    def __init__(self, name: str, most: int, waiting: int, spare: deque[None], pace: Pace) -> None:
         self._name = name
         self._most = most
         self._waiting = waiting
+        self._pace = pace._replace(share=pace.share / most)
         #: The threads, and what has them end when nobody holds this pool any more.
         self._crew: tuple[_Crew, weakref.finalize[..., ShadowPool]] | None = None
         #: The parent's, let go of when there is somebody to wait for whatever that frees.
@@ -103,7 +120,7 @@ class ShadowPool:
     def _threads(self) -> _Crew:
         known = self._crew
         if known is None:
-            crew = _Crew(self._most, self._waiting, self._spare)
+            crew = _Crew(self._most, self._waiting, self._spare, self._pace)
             last = weakref.finalize(self, _dismiss, crew, self._most)
             last.atexit = False
             known = self._crew = (crew, last)
@@ -127,6 +144,7 @@ def _take(crew: _Crew) -> Work | None:
 
 def _dismiss(crew: _Crew, threads: int) -> None:
     crew.over = True
+    crew.closing.set()
     for _ in range(threads):
         crew.queue.put(None)
 
@@ -155,6 +173,7 @@ def _reinforce(crew: _Crew, name: str, *, patient: bool) -> None:
 
 def _serve(crew: _Crew, name: str) -> None:
     """The life of one thread."""
+    pace, due_s = crew.pace, 0.0
     try:
         while not crew.over:
             crew.idle.append(None)
@@ -166,7 +185,12 @@ def _serve(crew: _Crew, name: str) -> None:
             # Two may have come while this one was idle: what is left is not to wait for what may hang.
             if not crew.idle and not crew.queue.empty():
                 _reinforce(crew, name, patient=True)
+            began_s = pace.cpu_s()
             work()
             del work
+            due_s += (pace.cpu_s() - began_s) * (1 / pace.share - 1)
+            if due_s >= _SHORTEST_S:
+                pace.rest(crew.closing, min(due_s, _LONGEST_S))
+                due_s = 0.0
     finally:
         crew.spare.append(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from shadows import PATIENCE_S, Bench, eventually
 from flagkit import Client, ShadowPolicy, sources
 from flagkit.clock import SystemClock
 from flagkit.production.shadow_desk import MOST_FLAGS, ShadowDesks
-from flagkit.production.shadow_pool import MOST_THREADS, ShadowPool
+from flagkit.production.shadow_pool import MOST_THREADS, Pace, ShadowPool
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ class Work:
 def test_all_pools_together_have_so_many_threads_and_no_more() -> None:
     desks, hang = ShadowDesks(lambda: 0.0, lambda: 0.0, lambda: 0.0), Hang()
     before = len(threads_of_shadows())
-    pools = [ShadowPool(f"flagkit-shadow-{number}", 40, 40, desks.spare) for number in range(3)]
+    pools = [ShadowPool(f"flagkit-shadow-{number}", 40, 40, desks.spare, Pace(1, float)) for number in range(3)]
     work = [[Work(hang) for _ in range(40)] for _ in pools]
     for pool, pieces in zip(pools, work, strict=True):
         for piece in pieces:
@@ -197,6 +198,30 @@ def test_where_no_thread_can_be_started_runs_are_dropped(bench: Bench, monkeypat
         assert (bench.status.dropped, bench.status.pending) == ({"no_thread": 1}, 0)
     assert shadowed() == 0
     assert bench.result().outcome == "match"
+
+
+def test_threads_that_have_computed_rest_so_that_they_keep_to_their_share() -> None:
+    desks, rests, used_s = ShadowDesks(float, float, float), queue.SimpleQueue[float](), iter((0, 3, 3, 3.001))
+    pace = Pace(0.5, lambda: next(used_s), lambda closing, seconds: rests.put(seconds))
+    pool = ShadowPool("flagkit-shadow-f", 2, 2, desks.spare, pace)
+    pool.submit(Work())
+    assert rests.get(timeout=PATIENCE_S) == pytest.approx(9)  # one thread of two: a quarter of a processor
+    pool.submit(Work(pool.close))
+    eventually(lambda: len(desks.spare) == MOST_THREADS)
+    assert rests.empty()  # a millisecond is saved up
+
+
+def test_a_rest_ends_when_the_client_closes(bench: Bench) -> None:
+    desk = bench.desk(max_running=1)
+    used_s = iter((0.0, 0.0, 0.0, 0.0, 0.0, 1000.0, 1000.0))
+    desk.cpu_s = lambda: 0.0
+    desk._pool._pace = desk._pool._pace._replace(cpu_s=lambda: next(used_s, 2000.0))
+    bench.shadow(zero, zero)()
+    bench.result()
+    (thread,) = threads_of_shadows()
+    bench.client.close()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
 
 
 # -- handed to somebody else
@@ -346,7 +371,7 @@ def test_a_shadow_in_a_signal_handler_or_finalizer_waits_for_nobody(bench: Bench
 
 
 def test_many_threads_at_once_lose_no_count(bench: Bench) -> None:
-    shadowed = bench.shadow(zero, zero, max_waiting=10_000, publish=None)
+    shadowed = bench.shadow(zero, zero, max_waiting=10_000, cpu_share=1, publish=None)
 
     def work() -> None:
         for _ in range(500):

@@ -130,6 +130,13 @@ def test_several_candidates_are_a_decorator_each() -> None:
     bench.client.close()
 
 
+def test_one_of_several_is_chosen_by_name_with_a_gate() -> None:
+    bench = Bench({"f": {"variants": {"a": 1, "b": 2}, "off": "a", "default": "b"}})
+    ways = {"a": lambda: "first way", "b": lambda: "second way"}
+    assert bench.client.gate("f", otherwise=ways["a"], variants=ways)(ways["b"])() == "second way"
+    bench.client.close()
+
+
 def test_blocks_inside_a_function_are_shadowed_at_the_call(bench: Bench) -> None:
     x = 21
     assert bench.client.shadow("f", lambda: x + x, policy=bench.policy())(lambda: 2 * x)() == 42
@@ -444,6 +451,7 @@ async def _coroutine() -> None:
         ("budget_s", lambda _: ShadowPolicy(budget_s=float("nan"))),
         ("max_running", lambda _: ShadowPolicy(max_running=True)),
         ("max_waiting", lambda _: ShadowPolicy(max_waiting=0)),
+        ("cpu_share", lambda _: ShadowPolicy(cpu_share=0)),
         ("ignore", lambda _: ShadowPolicy(ignore=["x"])),
         ("compare", lambda _: ShadowPolicy(compare=1)),
         ("raise_on_mismatch", lambda _: ShadowPolicy(raise_on_mismatch="yes")),
