@@ -73,7 +73,7 @@ class Shadowing:
         return self._worker.faults + self._desks.faults
 
     def close(self) -> None:
-        """From here on controls run plainly. What runs is left to end, and says no more."""
+        """From here on controls run plainly. What waits is dropped, and what runs is left to end."""
         self._desks.close()
         self._worker.stop()
         self.tell()
