@@ -17,6 +17,7 @@ from flagkit.production.shadow_desk import ShadowDesk, ShadowDesks
 from flagkit.production.shadow_policy import ShadowPolicy
 from flagkit.production.shadow_result import ShadowStatus
 from flagkit.runtime.backoff import SYSTEM_RANDOM
+from flagkit.runtime.process import process
 from flagkit.runtime.worker import Worker
 
 
@@ -41,8 +42,8 @@ class Shadowing:
         self._worker = Worker("flagkit-shadows", self.step, clock)
 
     def sample(self, flag: str, asker: Context, scope: Scope | None, policy: ShadowPolicy) -> ShadowDesk | None:
-        """See ``Sampler``. Never for a shadow run's own calls, nor for synthetic contexts."""
-        if self._desks.closed or asker.synthetic or (scope is not None and scope.shadow):
+        """See ``Sampler``. Not for calls in a shadow run, for synthetic contexts, or before a server has forked."""
+        if self._desks.closed or asker.synthetic or (scope is not None and scope.shadow) or process.preforking:
             return None
         forced = scope.forced if scope is not None else None
         if not self._answers().sample(flag, asker, forced).enabled:

@@ -92,21 +92,29 @@ def _plain(function: Callable[..., Any], begin: Callable[[Any, Any], Run | None]
         try:
             result = function(*args, **kwargs)
         except Exception as error:
-            run.control_raised(error)
-            complaint = _concluded(run, ahead=ahead)
+            complaint = contained(_raised, run, error, ahead, otherwise=None)
             if complaint is not None:
                 raise complaint from error
             raise
         except BaseException:
             run.interrupt(ahead=ahead)
             raise
-        run.control_returned(result)
-        complaint = _concluded(run, ahead=ahead)
+        complaint = contained(_returned, run, result, ahead, otherwise=None)
         if complaint is not None:
             raise complaint
         return result
 
     return call
+
+
+def _returned(run: Run, result: Any, ahead: bool) -> BaseException | None:
+    run.control_returned(result)
+    return _concluded(run, ahead=ahead)
+
+
+def _raised(run: Run, error: Exception, ahead: bool) -> BaseException | None:
+    run.control_raised(error)
+    return _concluded(run, ahead=ahead)
 
 
 def _concluded(run: Run, *, ahead: bool) -> BaseException | None:

@@ -192,7 +192,7 @@ class Run:
         try:
             value = self._candidate(*self._args, **self._kwargs)
             if hasattr(type(value), "__await__"):
-                value = _completed(value)
+                value = _completed(value, self.policy.budget_s)
         except BaseException as error:  # noqa: BLE001 - the boundary to the candidate: it may ask for the very end
             wall_s, cpu_s = self._since(mark)
             self.seen = Observation(exception=error, wall_s=wall_s, cpu_s=cpu_s)
@@ -313,11 +313,12 @@ class Run:
             self.seen = Observation(value, wall_s=self._desk.now_s() - began_s)
 
 
-def _completed(awaitable: Any) -> Any:
-    """What a coroutine comes to, on a loop of its own in this thread."""
+def _completed(awaitable: Any, budget_s: float) -> Any:
+    """What a coroutine comes to, on a loop of its own in this thread; past its budget it is cancelled."""
     import asyncio  # as above
 
     async def main() -> Any:
-        return await awaitable
+        async with asyncio.timeout(budget_s):
+            return await awaitable
 
     return asyncio.run(main())

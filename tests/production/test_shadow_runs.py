@@ -6,16 +6,19 @@ import asyncio
 import contextvars
 import copy
 import inspect
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from shadows import PATIENCE_S, Bench
+from shadows import PATIENCE_S, Bench, eventually
 
 import flagkit
 from flagkit import ConfigError, Context, ShadowPolicy, in_shadow, scope, sources
+from flagkit.clock import SystemClock
 from flagkit.errors import ShadowMismatch
 
 MODES = ("pool", "inline", "after")
@@ -212,6 +215,22 @@ def test_a_coroutine_candidate_past_its_budget_is_cancelled_and_its_caller_goes_
     assert (bench.result().outcome, ended) == ("timeout", ["cancelled"])
 
 
+def test_a_coroutine_that_hangs_in_the_pool_is_cancelled_and_gives_its_room_back() -> None:
+    bench = Bench(clock=SystemClock())
+
+    async def control(x: int) -> int:
+        return 2 * x
+
+    async def candidate(x: int) -> int:
+        await asyncio.Event().wait()
+        return x
+
+    assert asyncio.run(bench.shadow(candidate, control, budget_s=0.01)(21)) == 42
+    assert bench.result().outcome == "timeout"
+    eventually(lambda: len(bench.desk()._room) == 2)
+    bench.client.close()
+
+
 @pytest.mark.parametrize("random", [0.0, 0.9])
 def test_a_cancelled_caller_is_cancelled_while_the_candidate_runs(random: float) -> None:
     bench = Bench(random=random)
@@ -371,6 +390,16 @@ def test_calls_of_probes_and_calls_without_definitions_are_not_shadowed(bench: B
     shadowed = bench.client.shadow("f", double, context=Context("u", synthetic=True))(double)
     unknown = bench.client.shadow("ghost", double)(double)
     assert (shadowed(1), unknown(1), bench.client.status.shadows) == (2, 2, ())
+
+
+def test_in_a_process_that_is_still_to_be_forked_calls_are_not_shadowed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no() -> int:
+        return 0
+
+    monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(worker_id=no, mule_id=no, i_am_the_spooler=no))
+    assert (bench.shadow(double, double)(1), bench.client.status.shadows) == (2, ())
 
 
 # -- order
