@@ -180,6 +180,35 @@ def test_a_coroutine_function_is_shadowed_by_either_kind(bench: Bench, mode: str
     assert bench.result().outcome == "match"
 
 
+@pytest.mark.parametrize("mode", ["inline", "pool"])
+def test_many_tasks_at_once_get_their_own_results(bench: Bench, mode: str) -> None:
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable")
+
+    async def control(x: int) -> int:
+        await asyncio.sleep(0)
+        assert not in_shadow()
+        return variable.get()
+
+    async def candidate(x: int) -> int:
+        await asyncio.sleep(0)
+        seen = variable.get()
+        variable.set(-1)
+        return seen
+
+    shadowed = bench.shadow(candidate, control, mode=mode, max_running=64, max_waiting=200, cpu_share=1)
+
+    async def call(x: int) -> bool:
+        variable.set(x)
+        return bool(await shadowed(x) == x == variable.get())
+
+    async def main() -> list[bool]:
+        return await asyncio.gather(*map(call, range(200)))
+
+    assert all(asyncio.run(main()))
+    eventually(lambda: bench.status.pending == 0)
+    assert bench.status.outcomes.get("match", 0) + bench.status.dropped.get("busy", 0) == 200
+
+
 @pytest.mark.parametrize("how", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), ValueError()])
 @pytest.mark.parametrize("mode", ["pool", "inline"])
 def test_a_coroutine_candidate_cannot_end_its_caller(bench: Bench, mode: str, how: BaseException) -> None:
