@@ -1,7 +1,8 @@
 """What evaluation answers: ``Decision``, in OpenFeature's words for reasons and error codes.
 
 Decisions are made when definitions are compiled, one object for each possible outcome, and handed out as they are.
-Identity is therefore equality: the same outcome of the same definitions is the same object.
+Identity is therefore equality: the same outcome of the same definitions is the same object (in a shadow run, each
+answer is one of its own).
 """
 
 from __future__ import annotations

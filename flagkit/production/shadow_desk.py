@@ -45,8 +45,9 @@ class ShadowDesk:
         self._clear()
 
     def _clear(self) -> None:
-        #: One entry for each run that may still begin, and for each that may be with whoever ``after`` gave it to.
+        #: One entry for each run that may still begin, and for each that whoever ``after`` gives it to may still keep.
         self._room: deque[None] = deque([None] * self._most)
+        self._places: deque[None] = deque([None] * self._waiting)
         self._running: dict[int, Run] = {}
 
     def after_fork(self) -> None:
@@ -82,6 +83,9 @@ class ShadowDesk:
         if run.settled:
             return
         if policy.mode == AFTER:
+            if not run.take_place(self._places):
+                run.drop("queue_full")
+                return
             try:
                 policy.after(run.asynchronously if asynchronous else run)  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001 - as above

@@ -1,6 +1,6 @@
 """``ShadowPool``: a flag's threads for candidates: few, started when needed, behind a queue of bounded length.
 
-Whoever hands in work never waits: no lock is taken on that way. A thread cannot be ended from outside, so work that
+Whoever hands in work never waits, not even for a lock. A thread cannot be ended from outside, so work that
 hangs keeps its thread, and what does not fit any more is refused. A thread that has computed rests, so that callers
 have the processor and the interpreter for themselves most of the time. The threads are daemons and end when the pool is
 closed or gone; in a forked child there are none until the next work comes.
@@ -194,3 +194,4 @@ def _serve(crew: _Crew, name: str) -> None:
                 due_s = 0.0
     finally:
         crew.spare.append(None)
+        crew.threads.append(None)  # whatever ended it, another may take its place

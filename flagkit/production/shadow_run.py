@@ -64,6 +64,7 @@ class Run:
         "_inner",
         "_kwargs",
         "_mark",
+        "_places",
         "_task",
         "began_s",
         "control",
@@ -88,6 +89,8 @@ class Run:
         self._generation = desk.generation
         self._about: Any = None
         self._task: Any = None
+        #: Where its place goes back to when it waits no more.
+        self._places: deque[None] | None = None
         self._mark = (0.0, 0.0)
         self.began_s: float | None = None
         self.control = _UNSEEN
@@ -111,6 +114,15 @@ class Run:
     def hand_over(self, *, asynchronous: bool = False) -> None:
         """Have the candidate run where the policy says. Never waits. Raises: nothing."""
         contained(lambda: self._desk.hand_over(self, self.policy, asynchronous=asynchronous), otherwise=None)
+
+    def take_place(self, places: deque[None]) -> bool:
+        """Whether there is a place to wait in, among ``places``; it is given back by itself."""
+        try:
+            places.pop()
+        except IndexError:
+            return False
+        self._places = places
+        return True
 
     def interrupt(self, *, ahead: bool) -> None:
         """The control is being ended from outside."""
@@ -141,6 +153,7 @@ class Run:
         """The candidate is not going to run, or nobody is to know. Raises: nothing."""
         if self._claimed():
             self._desk.add(reason)
+            self._wait_no_more()
             self._let_go()
 
     @property
@@ -179,6 +192,7 @@ class Run:
         """Whether it is to run now; else it is dropped."""
         if self.settled:
             return False
+        self._wait_no_more()
         if self._desk.enter(self):
             self.began_s = self._desk.now_s()
             return True
@@ -282,6 +296,11 @@ class Run:
         except IndexError:
             return False
         return True
+
+    def _wait_no_more(self) -> None:
+        places, self._places = self._places, None
+        if places is not None:
+            places.append(None)
 
     def _let_go(self) -> None:
         """Hold nothing of the application any longer than needed."""

@@ -200,6 +200,24 @@ def test_where_no_thread_can_be_started_runs_are_dropped(bench: Bench, monkeypat
     assert bench.result().outcome == "match"
 
 
+def test_a_thread_that_ends_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    desks, done = ShadowDesks(float, float, float), threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
+    def end() -> None:
+        raise SystemExit
+
+    pool = ShadowPool("flagkit-shadow-f", 1, 4, desks.spare, Pace(1, float))
+    pool.submit(Work(end))
+    eventually(lambda: len(desks.spare) == MOST_THREADS)
+    eventually(lambda: not threads_of_shadows())
+    work = Work(done.set)
+    pool.submit(work)
+    assert done.wait(PATIENCE_S)
+    assert work.dropped == []
+    pool.close()
+
+
 def test_threads_that_have_computed_rest_so_that_they_keep_to_their_share() -> None:
     desks, rests, used_s = ShadowDesks(float, float, float), queue.SimpleQueue[float](), iter((0, 3, 3, 3.001))
     pace = Pace(0.5, lambda: next(used_s), lambda closing, seconds: rests.put(seconds))
@@ -234,6 +252,22 @@ def test_a_run_that_nobody_calls_is_counted_when_it_is_let_go(bench: Bench) -> N
     assert bench.status.pending == 1
     kept.clear()
     assert (bench.status.dropped, bench.status.pending) == ({"never_run": 1}, 0)
+
+
+def test_no_more_runs_are_handed_over_than_may_wait(bench: Bench) -> None:
+    kept: list[Any] = []
+    shadowed = bench.shadow(zero, zero, mode="after", after=kept.append, max_waiting=3)
+    for _ in range(5):
+        shadowed()
+    assert (len(kept), bench.status.dropped) == (3, {"queue_full": 2})
+    kept.pop()()
+    kept.clear()
+    for _ in range(4):
+        shadowed()
+    assert (len(kept), bench.status.dropped) == (3, {"queue_full": 3, "never_run": 2})
+    for run in kept:
+        run()
+    assert bench.status.pending == 0
 
 
 def test_a_run_that_is_called_twice_runs_once(bench: Bench) -> None:
