@@ -106,7 +106,8 @@ def test_what_hangs_keeps_its_room_and_further_runs_are_dropped_and_counted(benc
     assert bench.status.outcomes == {"timeout": 2}
     assert bench.status.dropped == {"queue_full": 2, "hung": 3}  # what waited would wait for ever
     shadowed()
-    assert (bench.status.dropped["hung"], bench.status.pending) == (4, 0)
+    told = bench.desk().tally.status()  # before anybody looks again
+    assert (told.dropped["hung"], told.pending) == (4, 0)
     assert len(threads_of_shadows()) == 2
     hang.go.set()
     eventually(lambda: len(bench.desk()._room) == 2)
@@ -231,9 +232,8 @@ def test_threads_that_have_computed_rest_so_that_they_keep_to_their_share() -> N
 
 def test_a_rest_ends_when_the_client_closes(bench: Bench) -> None:
     desk = bench.desk(max_running=1)
-    used_s = iter((0.0, 0.0, 0.0, 0.0, 0.0, 1000.0, 1000.0))
-    desk.cpu_s = lambda: 0.0
-    desk._pool._pace = desk._pool._pace._replace(cpu_s=lambda: next(used_s, 2000.0))
+    used_s = iter((0.0, 1000.0))
+    desk._pool._pace = desk._pool._pace._replace(cpu_s=lambda: next(used_s))
     bench.shadow(zero, zero)()
     bench.result()
     (thread,) = threads_of_shadows()
@@ -283,6 +283,14 @@ def test_an_after_that_fails_is_named(bench: Bench) -> None:
     assert (bench.status.dropped, bench.status.failures) == ({"after_error": 1}, {"after: LookupError": 1})
 
 
+def test_a_run_of_the_process_before_a_fork_counts_nowhere(bench: Bench) -> None:
+    kept: list[Any] = []
+    bench.shadow(zero, zero, mode="after", after=kept.append)()
+    bench.client.after_fork()
+    kept.clear()
+    assert (bench.status.sampled, bench.status.dropped) == (0, {})
+
+
 # -- nothing is left behind
 
 
@@ -302,6 +310,21 @@ def test_arguments_and_results_are_let_go_of(bench: Bench) -> None:
         eventually(lambda: len(bench.desk()._room) == 2)
         gc.collect()
         eventually(lambda alive=alive: alive() is None)  # type: ignore[misc]
+
+
+def test_a_run_that_is_kept_keeps_nothing_of_the_call(bench: Bench) -> None:
+    class Thing:
+        pass
+
+    kept: list[Any] = []
+    thing = Thing()
+    alive = weakref.ref(thing)
+    bench.shadow(lambda given: given, lambda given: given, mode="after", after=kept.append)(thing)
+    kept[0]()
+    bench.result()
+    del thing
+    gc.collect()
+    assert alive() is None
 
 
 def test_the_threads_end_when_the_client_closes(bench: Bench) -> None:

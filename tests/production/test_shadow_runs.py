@@ -238,10 +238,36 @@ def test_a_coroutine_candidate_past_its_budget_is_cancelled_and_its_caller_goes_
     async def main() -> int:
         answer: int = await bench.shadow(candidate, control, mode="inline", budget_s=0.01)(21)
         await asyncio.sleep(0)
+        assert ended == ["cancelled"]
         return answer
 
     assert asyncio.run(main()) == 42
-    assert (bench.result().outcome, ended) == ("timeout", ["cancelled"])
+    assert bench.result().outcome == "timeout"
+
+
+def test_a_coroutine_that_will_not_be_cancelled_keeps_its_room_until_it_ends(bench: Bench) -> None:
+    async def control() -> int:
+        return 1
+
+    async def main() -> None:
+        go = asyncio.Event()
+
+        async def candidate() -> int:
+            while not go.is_set():
+                try:
+                    await go.wait()
+                except asyncio.CancelledError:
+                    continue
+            return 1
+
+        shadowed = bench.shadow(candidate, control, mode="inline", budget_s=0.01, max_running=1)
+        assert [await shadowed(), await shadowed()] == [1, 1]
+        assert (bench.status.outcomes, bench.status.dropped) == ({"timeout": 1}, {"busy": 1})
+        go.set()
+        while not bench.desk()._room:
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
 
 
 def test_a_coroutine_that_hangs_in_the_pool_is_cancelled_and_gives_its_room_back() -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from shadows import Bench
 
-from flagkit import Client, Context, ShadowPolicy, in_shadow, scope, sinks, sources
+from flagkit import Client, Context, Decision, Reason, ShadowPolicy, in_shadow, scope, sinks, sources
 from flagkit.context import current_scope
 from flagkit.counting import count_calls
+from flagkit.production.branch import UNCOUNTED
 
 ROLLOUT = {"rules": [{"name": "r", "rollout": {"percent": 100}, "serve": "on"}]}
 FLAGS: dict[str, Any] = {"f": {"default": "on"}, "g": {**ROLLOUT, "guard": {"metrics": ["order"]}}, "h": ROLLOUT}
@@ -51,23 +52,31 @@ def asks(client: Client) -> list[Callable[[], object]]:
 @pytest.mark.parametrize("index", range(10))
 @pytest.mark.parametrize("mode", ["inline", "pool"])
 def test_what_a_candidate_asks_is_answered_and_recorded_nowhere(bench: Bench, index: int, mode: str) -> None:
-    ask = asks(bench.client)[index]
-    bench.shadow(ask, ask, mode=mode)()
-    result = bench.result()
-    assert (result.outcome, result.candidate.exception) == ("match", None)
     alone = Bench(FLAGS)
-    asks(alone.client)[index]()
+    answer = asks(alone.client)[index]()
+    ask = asks(bench.client)[index]
+    bench.shadow(ask, lambda: None, mode=mode)()
+    result = bench.result()
+    assert (result.candidate.value, result.candidate.exception) == (answer, None)
     alone.client.flush()
     bench.client.flush()
 
-    def kinds(events: Any) -> list[object]:
-        return sorted(str(each.get("name", each["type"])) for each in events if each.get("name") != "flagkit.shadow")
+    def kinds(bench: Bench) -> set[str]:
+        return {str(event.get("name", event["type"])) for event in bench.sink.events}
 
-    # The control's own call is recorded, once, and the candidate's is not.
-    assert kinds(bench.sink.events) == kinds(alone.sink.events)
-    calls = {each.flag: each.calls for each in alone.client.status.variants}
-    assert {each.flag: each.calls for each in bench.client.status.variants} == calls
+    assert kinds(alone) & {"exposure", "order"}  # it would be recorded elsewhere
+    assert kinds(bench) == {"flagkit.shadow"}
+    assert bench.client.status.variants == ()
     alone.client.close()
+
+
+def test_an_answer_in_a_shadow_tries_nothing_that_was_rolled_back() -> None:
+    tripped = Decision("f", "on", True, Reason.SPLIT, exposed=set())
+    instead = Decision("f", "off", False, Reason.GUARD, exposed=set(), instead_of=tripped)
+    unseen = instead.unseen(UNCOUNTED)
+    assert (unseen.variant, unseen.reason, unseen._branch) == ("off", Reason.GUARD, UNCOUNTED)
+    assert (unseen._exposed, unseen._instead_of) == (None, None)
+    assert (instead._exposed, instead._instead_of, instead._branch) == (set(), tripped, None)
 
 
 def test_only_the_candidate_is_in_a_shadow(bench: Bench) -> None:
