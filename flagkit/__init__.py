@@ -7,21 +7,20 @@ Feature flags decided inside this process, exposures recorded once, and a way ba
 from flagkit import sinks, sources
 from flagkit.client import Client
 from flagkit.config import Config
-from flagkit.context import Context, carry, scope
+from flagkit.context import Context, carry, in_shadow, scope
 from flagkit.core.explain import Explanation
 from flagkit.core.policy import GuardPolicy
 from flagkit.decision import Decision, ErrorCode, Reason
-from flagkit.default import configure, decide, enabled, feedback, gate, track, value, variant
-from flagkit.errors import ConfigError, DefinitionsError, FetchError, FlagkitError, Problem
+from flagkit.default import configure, decide, enabled, feedback, gate, shadow, track, value, variant
+from flagkit.errors import ConfigError, DefinitionsError, FetchError, FlagkitError
 from flagkit.flags import Flag
-from flagkit.production.standing import GuardStatus
+from flagkit.production.shadow_policy import ShadowPolicy
 from flagkit.runtime.handlers import EventDetails
-from flagkit.runtime.stats import Account, LinkState, Status
+from flagkit.runtime.stats import Status
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Account",
     "Client",
     "Config",
     "ConfigError",
@@ -35,10 +34,8 @@ __all__ = [
     "Flag",
     "FlagkitError",
     "GuardPolicy",
-    "GuardStatus",
-    "LinkState",
-    "Problem",
     "Reason",
+    "ShadowPolicy",
     "Status",
     "carry",
     "configure",
@@ -46,7 +43,9 @@ __all__ = [
     "enabled",
     "feedback",
     "gate",
+    "in_shadow",
     "scope",
+    "shadow",
     "sinks",
     "sources",
     "track",

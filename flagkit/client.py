@@ -15,7 +15,17 @@ from flagkit.arguments import UNSET, checked_clock, checked_config, checked_ends
 from flagkit.boundary import contained
 from flagkit.clock import Clock
 from flagkit.config import Config
-from flagkit.context import ANONYMOUS, Context, Scope, as_context, current_scope, entered, granting, overriding
+from flagkit.context import (
+    ANONYMOUS,
+    Context,
+    Scope,
+    as_context,
+    current_scope,
+    entered,
+    granting,
+    in_shadow,
+    overriding,
+)
 from flagkit.core.explain import Explanation, explain
 from flagkit.core.logic import Decide, Forced
 from flagkit.core.policy import GuardPolicy
@@ -26,6 +36,7 @@ from flagkit.flags import Flag
 from flagkit.production.branch import BORROWED, UNCOUNTED
 from flagkit.production.gate import Gate
 from flagkit.production.passage import Chosen, GateOptions, Ignored
+from flagkit.production.shadow_policy import ShadowPolicy
 from flagkit.runtime.handlers import Event, EventDetails, Handler
 from flagkit.runtime.process import process
 from flagkit.runtime.stats import Status, worst
@@ -37,7 +48,10 @@ if TYPE_CHECKING:
     from flagkit.production.alerts import Messenger
     from flagkit.production.guards import Told
     from flagkit.production.overrides import SignedOverrides
+    from flagkit.production.shadow import Shadow
+    from flagkit.production.shadow_desk import ShadowDesk
     from flagkit.runtime.usage import Reporting
+    from flagkit.shadowing import Shadowing
 
 T = TypeVar("T")
 
@@ -147,6 +161,7 @@ class Client:
             if ends.sink is not None
             else None
         )
+        self._shadowing: Shadowing | None = None
         self._reporting: Reporting | None = None
         if ends.usage is not None:
             from flagkit.counting import count_calls
@@ -265,7 +280,7 @@ class Client:
         For code that finds out what to do with an answer before it counts as met.
         """
         exposed = decision._exposed
-        if exposed is not None:
+        if exposed is not None and not in_shadow():
             asker = self._resolve(context)
             key = asker._key
             if key and key not in exposed and not asker.synthetic:
@@ -349,6 +364,44 @@ class Client:
             key = branch.by(asker)
         return decision, branch, key or None
 
+    # -- shadows -----------------------------------------------------------------------------------------------------
+
+    def shadow(
+        self,
+        flag: str,
+        candidate: Callable[..., Any],
+        *,
+        policy: ShadowPolicy | None = None,
+        context: object = None,
+        unit_from: str | None = None,
+    ) -> Shadow:
+        """A decorator of the control: the candidate runs beside it on calls that the flag draws, for nobody to see.
+
+            @client.shadow("new-ranker", candidate=rank_v2)
+            def rank_v1(documents): ...
+
+        Args: candidate, takes what the control does, plain or, if the control is one, a coroutine function; policy, how
+            it runs, is compared and reported; context and unit_from as for ``gate``.
+        Returns: the decorator; the function keeps name, signature and type, and its result, exceptions and time.
+        Raises: ConfigError, when an argument is wrong, or control or candidate is a generator. A call raises nothing
+            that the control does not. Results are in ``status.shadows``; docs/shadow.md is the manual.
+        """
+        from flagkit.production.shadow import Shadow  # not at import: many a program has none
+
+        return Shadow(self, flag, candidate, policy, context, unit_from)
+
+    def sample(self, flag: str, context: object, policy: ShadowPolicy) -> ShadowDesk | None:
+        """For shadows: who sees to the run, if the flag draws this call; records no exposure. Raises: nothing."""
+        shadowing = self._shadowing
+        if shadowing is None:
+            from flagkit.shadowing import Shadowing  # as above
+
+            if self._closed:
+                return None
+            made = Shadowing(self._config.flush_interval_s, self._clock, self._answering, self._summed_up)
+            shadowing = self._shadowing = self._shadowing or made
+        return shadowing.sample(flag, self._resolve(context), current_scope(), policy)
+
     # -- recording ---------------------------------------------------------------------------------------------------
 
     def track(self, event: str, context: object = None, /, *, value: float | None = None, **properties: Any) -> None:
@@ -356,8 +409,11 @@ class Client:
 
         Args: event, its name, 1 to 128 characters; context as in ``enabled``, of which the unit travels and nothing
             else; value, a finite number; properties, JSON values.
-        Raises: nothing; an event that cannot be sent is lost alone, and counted in ``status.account``.
+        Raises: nothing; an event that cannot be sent is lost alone, and counted in ``status.account``. In a shadow run
+            nothing is recorded.
         """
+        if in_shadow():
+            return
         if self._recording is not None:
             self._wake()
             self._recording.track(event, self._resolve(context), value, properties)
@@ -373,7 +429,7 @@ class Client:
             context as in ``enabled``, of which the unit travels and nothing else.
         Raises: nothing; what cannot be sent is lost alone, and counted in ``status.account`` as ``invalid_feedback``.
         """
-        if self._recording is not None:
+        if self._recording is not None and not in_shadow():
             from flagkit.runtime import voice  # only who has something to say should pay for it
 
             self._wake()
@@ -517,6 +573,8 @@ class Client:
     def flush(self, timeout_s: float = 5.0) -> int:
         """Send what is recorded; return how many are left after ``timeout_s`` seconds at most. Raises: nothing."""
         process.notice_fork()
+        if self._shadowing is not None:
+            self._shadowing.tell()
         ends_s = self._clock.monotonic_s() + timeout_s
         left = self._recording.flush(timeout_s) if self._recording is not None else 0
         if self._reporting is not None:
@@ -535,6 +593,8 @@ class Client:
         self._answers = self._feed.snapshot
         ends_s = self._clock.monotonic_s() + timeout_s
         self._feed.stop()
+        if self._shadowing is not None:
+            self._shadowing.close()
         left = self._recording.close(timeout_s) if self._recording is not None else 0
         if self._reporting is not None:
             left += self._reporting.close(max(0.0, ends_s - self._clock.monotonic_s()))
@@ -554,7 +614,7 @@ class Client:
     def status(self) -> Status:
         """How it stands: definitions, source, sink, and the account of every event. A frozen value. Raises: nothing."""
         feed, guarding, recording, reporting = self._feed, self._guarding, self._recording, self._reporting
-        always = (feed, guarding, self._alerting)
+        ends = (feed, guarding, self._alerting, recording, reporting, self._shadowing)
         snapshot = feed.snapshot
         self._changed()  # what is told of is what answers
         return Status(
@@ -573,11 +633,12 @@ class Client:
             guards=self._guards.states,
             variants=self._guards.meters,
             errors=dict(self._errors),
-            worker_faults=sum(end.faults for end in (*always, recording, reporting) if end is not None),
+            worker_faults=sum(end.faults for end in ends if end is not None),
             disk=worst(feed.poller.disk, guarding.disk, recording.disk if recording is not None else None),
             usage=reporting.state if reporting is not None else None,
             overrides=dict(self._overrides.counts) if self._overrides is not None else {},
             remote=feed.inquiries.state if feed.inquiries is not None else None,
+            shadows=self._shadowing.statuses if self._shadowing is not None else (),
         )
 
     # -- within ------------------------------------------------------------------------------------------------------
@@ -605,6 +666,10 @@ class Client:
 
     def _decide_in(self, scope: Scope, flag: str, asker: Any) -> Decision:
         """The answer inside a scope: forced ones first, and for the ambient context the one given before."""
+        decision = self._decide_pinned(scope, flag, asker)
+        return decision.unseen(UNCOUNTED) if scope.shadow else decision
+
+    def _decide_pinned(self, scope: Scope, flag: str, asker: Any) -> Decision:
         answers, context = self._answers, as_context(asker)
         forced = scope.forced if scope.granted is None else scope.forced_for(self)
         decision = answers.decide(flag, context, forced)
@@ -612,7 +677,7 @@ class Client:
             if decision.reason is Reason.OVERRIDE:
                 return decision
             if decision is not answers.decide(flag, context):
-                return _unrecorded(decision)  # an override in a prerequisite made the difference
+                return decision.unseen(BORROWED)  # an override in a prerequisite made the difference
         if context is not scope.context or not issubclass(type(flag), str):
             return decision
         if decision.error_code is not None:
@@ -633,7 +698,7 @@ class Client:
         self._errors[code.value] = self._errors.get(code.value, 0) + 1
 
     def _enrol(self, flag: str, context: object, *, wanted: bool) -> bool:
-        if self._recording is None:
+        if self._recording is None or in_shadow():
             return False
         from flagkit.runtime import voice
 
@@ -646,6 +711,14 @@ class Client:
         process.notice_fork()
         if type(self._answers) is _Asleep:
             self.start()
+
+    def _answering(self) -> Snapshot:
+        return self._awake() if type(self._answers) is _Asleep else self._feed.snapshot
+
+    def _summed_up(self, properties: Mapping[str, Any]) -> None:
+        """A flag's shadow runs in short, from their own thread or a flush."""
+        if self._recording is not None:
+            self._recording.track("flagkit.shadow", ANONYMOUS, None, properties)
 
     def _awake(self) -> Snapshot:
         self.start()
@@ -684,7 +757,7 @@ class Client:
         self._feed.after_fork()
         self._guarding.after_fork()
         self._alerting.after_fork()
-        for end in (self._recording, self._reporting):
+        for end in (self._recording, self._reporting, self._shadowing):
             if end is not None:
                 end.after_fork()
 
@@ -696,21 +769,3 @@ class Client:
 
 def _nowhere(decision: Decision, key: bytes) -> None:
     """Records nothing."""
-
-
-def _unrecorded(decision: Decision) -> Decision:
-    """The same answer, which no exposure, guard or count of calls hears of: it is nobody's own."""
-    twin = Decision(
-        decision.flag,
-        decision.variant,
-        decision._value,
-        decision.reason,
-        enabled=decision.enabled,
-        rule=decision.rule,
-        assigned=decision.assigned,
-        version=decision.version,
-        telemetry=decision._telemetry,
-        arm=decision._arm,
-    )
-    twin._branch = BORROWED
-    return twin

@@ -147,10 +147,11 @@ class Scope:
     ``context`` is None when only overrides are ambient. ``granted`` maps a client to all that is forced for it, where a
     signed override, which is good for that client alone, is part of it; ``token`` is that override, for messages to
     carry. ``pins`` maps (client, flag) to the answer given and belongs to whoever opened the scope (a dict store is
-    atomic; tasks that inherit the scope share its pins).
+    atomic; tasks that inherit the scope share its pins). ``shadow``: this is the candidate of a shadow run, of which
+    nothing is recorded.
     """
 
-    __slots__ = ("context", "forced", "granted", "pins", "token")
+    __slots__ = ("context", "forced", "granted", "pins", "shadow", "token")
 
     def __init__(
         self,
@@ -159,12 +160,14 @@ class Scope:
         pins: dict[tuple[object, str], Any] | None = None,
         granted: Mapping[object, Mapping[str, str | bool]] | None = None,
         token: str | None = None,
+        shadow: bool = False,
     ) -> None:
         self.context = context
         self.forced = forced
         self.pins: dict[tuple[object, str], Any] = {} if pins is None else pins
         self.granted = granted
         self.token = token
+        self.shadow = shadow
 
     def forced_for(self, client: object) -> Mapping[str, str | bool] | None:
         """Flag -> what is forced when ``client`` is asked."""
@@ -214,7 +217,11 @@ def scope(unit: object = _ABSENT, /, **attributes: Any) -> Iterator[Context]:
         context = Context(unit.unit, {**unit.attributes, **attributes}, unit.enrolments, unit.synthetic)
     else:
         context = unit
-    with entered(Scope(context, outer.forced, None, outer.granted, outer.token) if outer else Scope(context, None)):
+    if outer is None:
+        inner = Scope(context, None)
+    else:
+        inner = Scope(context, outer.forced, None, outer.granted, outer.token, outer.shadow)
+    with entered(inner):
         yield context
 
 
@@ -226,7 +233,8 @@ def overriding(forced: Mapping[str, str | bool]) -> Iterator[None]:
         inner = Scope(None, dict(forced))
     else:
         granted = outer.granted and {client: {**known, **forced} for client, known in outer.granted.items()}
-        inner = Scope(outer.context, {**(outer.forced or {}), **forced}, outer.pins, granted, outer.token)
+        both = {**(outer.forced or {}), **forced}
+        inner = Scope(outer.context, both, outer.pins, granted, outer.token, outer.shadow)
     with entered(inner):
         yield
 
@@ -240,7 +248,27 @@ def granting(context: Context, client: object, forced: Mapping[str, str], token:
     granted = {other: known for other, known in (outer.granted or {}).items() if other is not client}
     if forced:
         granted[client] = {**(outer.forced or {}), **forced}
-    return Scope(context, outer.forced, None, granted or None, token if forced else None)
+    return Scope(context, outer.forced, None, granted or None, token if forced else None, outer.shadow)
+
+
+def in_shadow() -> bool:
+    """Whether this code runs as the candidate of a shadow run, whose result nobody gets.
+
+    For what such a run must not do, such as writing, charging or mailing: a candidate shares that with its control.
+    True in everything it calls and in its asyncio tasks; a thread it starts by itself does not know, unless ``carry``
+    took the scope along. Raises: nothing.
+    """
+    scope = _SCOPE.get()
+    return scope is not None and scope.shadow
+
+
+def enter_shadow() -> None:
+    """Make the current ``contextvars.Context`` that of a shadow run, for good: it is a copy made for it.
+
+    Pins are copied, so that the run goes by the caller's answers and never sets one.
+    """
+    outer = _SCOPE.get() or Scope(None, None)
+    _SCOPE.set(Scope(outer.context, outer.forced, outer.pins.copy(), outer.granted, outer.token, shadow=True))
 
 
 def carry(function: Callable[P, R]) -> Callable[P, R]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flagkit.arguments import UNSET
+from flagkit.context import in_shadow
 from flagkit.decision import Decision, Reason
 from flagkit.flags import Flag
 from flagkit.production.branch import BORROWED
@@ -18,7 +19,8 @@ from flagkit.production.branch import BORROWED
 def count_calls(client: Any, count: Callable[[str, bool, str | None], None]) -> None:
     """Have ``client`` call ``count`` with every answer: the flag, whether it is enabled, and the variant if it is told.
 
-    One call is counted once, whatever it records; none with a synthetic context, and none that an override decided.
+    One call is counted once, whatever it records; none with a synthetic context, none that an override decided, and
+    none of a shadow run.
     ``peek``, ``decide_all`` and ``explain`` only look, and what a flag depends on was not asked for.
     """
     resolve, decide, peek = client._resolve, client._decide, client.peek
@@ -26,7 +28,7 @@ def count_calls(client: Any, count: Callable[[str, bool, str | None], None]) -> 
 
     def counts(decision: Decision, context: object) -> bool:
         overridden = decision.reason is Reason.OVERRIDE or decision._branch is BORROWED
-        return not overridden and not resolve(context).synthetic
+        return not overridden and not resolve(context).synthetic and not in_shadow()
 
     def met(decision: Decision, context: object) -> None:
         if counts(decision, context):

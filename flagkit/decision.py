@@ -1,7 +1,8 @@
 """What evaluation answers: ``Decision``, in OpenFeature's words for reasons and error codes.
 
 Decisions are made when definitions are compiled, one object for each possible outcome, and handed out as they are.
-Identity is therefore equality: the same outcome of the same definitions is the same object, but for ``Relayed``.
+Identity is therefore equality: the same outcome of the same definitions is the same object, but for ``Relayed``,
+and for twins that are not to be recorded.
 """
 
 from __future__ import annotations
@@ -138,6 +139,15 @@ class Decision:
     def value(self) -> Any:
         copy = self._copy
         return self._value if copy is None else copy(self._value)
+
+    def unseen(self, branch: Any) -> Decision:
+        """The same answer for a call that nobody is to know of: never exposed, and reported to ``branch``."""
+        twin = object.__new__(Decision)
+        for name in Decision.__slots__:
+            setattr(twin, name, getattr(self, name))
+        twin._exposed = twin._instead_of = None
+        twin._branch = branch
+        return twin
 
     def __repr__(self) -> str:
         error = f", error_code={self.error_code.value}" if self.error_code else ""

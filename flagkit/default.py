@@ -22,12 +22,15 @@ from flagkit.errors import FetchError
 from flagkit.flags import Flag
 from flagkit.production.gate import Gate
 from flagkit.production.passage import Chosen, GateOptions, Ignored
+from flagkit.production.shadow_policy import ShadowPolicy
 from flagkit.sinks import Sink, UsageSink
 from flagkit.sources import Fetched, NotModified, Source, Static
 
 if TYPE_CHECKING:
     from flagkit.fleets import Fleet
     from flagkit.production.alerts import Messenger
+    from flagkit.production.shadow import Shadow
+    from flagkit.production.shadow_desk import ShadowDesk
 
 T = TypeVar("T")
 
@@ -123,6 +126,9 @@ class _AtTheCall:
     def choose(self, flag: str, context: object) -> Chosen:
         return _default().choose(flag, context)
 
+    def sample(self, flag: str, context: object, policy: ShadowPolicy) -> ShadowDesk | None:
+        return _default().sample(flag, context, policy)
+
 
 def gate(
     flag: str,
@@ -147,6 +153,20 @@ def gate(
 def feedback(flag: str, *, score: float | None = None, text: str | None = None, context: object = None) -> None:
     """``Client.feedback`` on the default client."""
     _default().feedback(flag, score=score, text=text, context=context)
+
+
+def shadow(
+    flag: str,
+    candidate: Callable[..., Any],
+    *,
+    policy: ShadowPolicy | None = None,
+    context: object = None,
+    unit_from: str | None = None,
+) -> Shadow:
+    """``Client.shadow`` on the default client: the one that there is when the control is called."""
+    from flagkit.production.shadow import Shadow  # not at import: many a program has none
+
+    return Shadow(_AtTheCall(), flag, candidate, policy, context, unit_from)
 
 
 def track(event: str, context: object = None, /, *, value: float | None = None, **properties: Any) -> None:

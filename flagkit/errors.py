@@ -3,7 +3,8 @@
     FlagkitError
     ├── ConfigError(ValueError)       a wrong argument: names the field, the value, and what would be right
     ├── DefinitionsError(ValueError)  a definitions document that cannot be used at all, with its problems
-    └── FetchError                    a source could not deliver (the poller catches it; applications never see it)
+    ├── FetchError                    a source could not deliver (the poller catches it; applications never see it)
+    └── ShadowMismatch(AssertionError)  a shadow run came to something else than its control, in a test that asked
 
 Raised at construction and by tools only. Evaluation and tracking raise nothing; what goes wrong there is
 an answer with a reason, a count in ``client.status``, and a ``Problem``.
@@ -83,3 +84,7 @@ class FetchError(FlagkitError):
         self.retry_after_s = retry_after_s
         self.lasting = lasting
         super().__init__(message)
+
+
+class ShadowMismatch(FlagkitError, AssertionError):
+    """Control and candidate of a shadow run do not agree, and its policy says ``raise_on_mismatch``: for tests."""

@@ -31,7 +31,18 @@ class Snapshot:
     compiled: the flags asked for so far, as functions; verbs in a hurry call them straight.
     """
 
-    __slots__ = ("_conditions", "_forced", "_observe", "compiled", "definitions", "now_ms", "ready", "stale", "trips")
+    __slots__ = (
+        "_conditions",
+        "_forced",
+        "_observe",
+        "_samples",
+        "compiled",
+        "definitions",
+        "now_ms",
+        "ready",
+        "stale",
+        "trips",
+    )
 
     def __init__(
         self,
@@ -52,6 +63,8 @@ class Snapshot:
         self._conditions = Conditions(definitions.segments, now_ms, definitions.enrolled)
         self.compiled: dict[str, Decide] = {}
         self._forced: dict[tuple[str, str], Decision] = {}
+        #: The flags that draw shadow runs, as functions.
+        self._samples: dict[str, Decide] = {}
 
     def decide(self, flag: str, context: Context, forced: Forced = None) -> Decision:
         """The answer for one flag. ``forced``: flag -> variant or bool that overrides it, for its children too.
@@ -72,6 +85,22 @@ class Snapshot:
                 compiled = first
             return compiled(context, forced, self)
         except Exception:  # noqa: BLE001 - the entry of evaluation: attributes are foreign objects and may do anything
+            return failed(flag if issubclass(type(flag), str) else "?", ErrorCode.GENERAL)
+
+    def sample(self, flag: str, context: Context, forced: Forced = None) -> Decision:
+        """As ``decide``, with the flag's own rollouts and splits drawn under the salt ``<salt>.shadow``.
+
+        Whom it draws therefore says nothing of whom ``decide`` does. Flags of a dialect that decides by logic of its
+        own keep their salt. The answer cannot be exposed. Raises: nothing.
+        """
+        try:
+            if flag not in self.definitions.flags or (forced is not None and flag in forced):
+                return self.decide(flag, context, forced)
+            compiled = self._samples.get(flag)
+            if compiled is None:
+                compiled = self._compile_sample(flag)
+            return compiled(context, forced, self)
+        except Exception:  # noqa: BLE001 - as in ``decide``
             return failed(flag if issubclass(type(flag), str) else "?", ErrorCode.GENERAL)
 
     def decide_all(self, context: Context, forced: Forced = None) -> dict[str, Decision]:
@@ -99,6 +128,10 @@ class Snapshot:
         for key in changed:
             del compiled[key]
         new.compiled = compiled
+        kept = self._samples.copy()
+        for key in new.changes_since(self, kept):
+            del kept[key]
+        new._samples = kept
         for key in changed & new.definitions.flags.keys():
             # Beforehand, not at the next question. Whatever stands in the way of it is that flag's matter alone.
             contained(new._compile, key, otherwise=None)
@@ -174,6 +207,18 @@ class Snapshot:
             tripped=self.trips.get(key, {}),
         )
         return self.compiled.setdefault(key, compiled)
+
+    def _compile_sample(self, key: str) -> Decide:
+        flag = self.definitions.flags[key]
+        compiled = compile_flag(
+            flag._replace(salt=f"{flag.salt}.shadow"),
+            self.definitions,
+            self._conditions,
+            observe=False,
+            stale=key in self.stale,
+            tripped=self.trips.get(key, {}),
+        )
+        return self._samples.setdefault(key, compiled)
 
     def _unknown(self, flag: str) -> Decision:
         if not self.ready:

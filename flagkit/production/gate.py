@@ -7,14 +7,13 @@ except that an exception passing through gets a note.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
-from flagkit.boundary import contained
-from flagkit.context import Context
 from flagkit.decision import Decision
 from flagkit.errors import ConfigError
-from flagkit.production.drivers import Asker, gated
+from flagkit.production.asking import asker_of
+from flagkit.production.drivers import gated
 from flagkit.production.passage import FAILED, Chooser, Chosen, GateOptions, raised
 
 P = ParamSpec("P")
@@ -22,8 +21,6 @@ R = TypeVar("R")
 
 _MAX_REASON: Final = 64
 _NO_OPTIONS: Final = GateOptions()
-#: The context of a call whose own could not be found.
-_NOBODY: Final = Context(None)
 
 
 class Gate:
@@ -53,7 +50,8 @@ class Gate:
             raise ConfigError("function", function, "a function")
         if not callable(options.otherwise):
             raise ConfigError("otherwise", options.otherwise, "the function that is called for the control")
-        return cast("Callable[P, R]", gated(function, self._flag, self._chooser, self._asker(function), options))
+        asker = asker_of(function, self._context, options.unit_from)
+        return cast("Callable[P, R]", gated(function, self._flag, self._chooser, asker, options))
 
     # -- as a context manager
 
@@ -109,36 +107,3 @@ class Gate:
         """
         named = isinstance(reason, str) and 0 < len(reason) <= _MAX_REASON and reason.isprintable()
         self._failure = reason if named else FAILED
-
-    def _asker(self, function: Callable[..., Any]) -> Asker:
-        """What finds the context of a call. Raises: ConfigError when the function has no such parameter."""
-        context, name = self._context, self._options.unit_from
-        if name is not None:
-            if context is not None:
-                raise ConfigError("unit_from", name, "either a context or unit_from, not both")
-            return _argument(function, name)
-        if callable(context) and not isinstance(context, (Context, Mapping)):
-            return lambda args, kwargs: contained(lambda: context(*args, **kwargs), otherwise=_NOBODY)
-        return lambda *_: context
-
-
-def _argument(function: Callable[..., Any], name: str) -> Asker:
-    """What finds the argument ``name`` of a call. Raises: ConfigError."""
-    from inspect import signature  # as in ``drivers``
-
-    parameters = signature(function).parameters
-    found = parameters.get(name)
-    if found is None or found.kind in (found.VAR_POSITIONAL, found.VAR_KEYWORD):
-        raise ConfigError("unit_from", name, f"the name of a parameter: {', '.join(parameters) or 'there is none'}")
-    default = _NOBODY if found.default is found.empty else found.default
-    if found.kind is found.KEYWORD_ONLY:
-        return lambda _, kwargs: kwargs.get(name, default)
-    place = list(parameters).index(name)
-
-    def asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
-        try:
-            return args[place]
-        except IndexError:
-            return kwargs.get(name, default)
-
-    return asked

@@ -110,6 +110,7 @@ class Status(NamedTuple):
     usage: the counts of calls; None unless the sink wants them.
     overrides: what became of signed overrides: ``accepted``, or the word for the refusal -> how often.
     remote: what the source's server is asked about; None unless the source was told to.
+    shadows: what became of the shadow runs of each flag that has drawn any: each a ``ShadowStatus``.
     """
 
     ready: bool
@@ -132,6 +133,7 @@ class Status(NamedTuple):
     usage: UsageState | None = None
     overrides: Mapping[str, int] = {}
     remote: RemoteState | None = None
+    shadows: tuple[Any, ...] = ()
 
 
 def worst(*standings: Standing | None) -> Standing | None:

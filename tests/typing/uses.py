@@ -149,3 +149,22 @@ def gates(client: Client) -> None:
         gate.fail("empty")
     print(later(7))  # type: ignore[arg-type]
     flagkit.GuardPolicy(alhpa=1)  # type: ignore[call-arg]
+
+
+def shadows(client: Client) -> None:
+    def rank_v2(documents: list[str]) -> list[str]:
+        return documents
+
+    @client.shadow("new-ranker", candidate=rank_v2, policy=flagkit.ShadowPolicy(mode="inline"))
+    def rank(documents: list[str]) -> list[str]:
+        return documents
+
+    @flagkit.shadow("new-ranker", rank_v2, context="user-1")
+    async def later(documents: list[str]) -> int:
+        return len(documents)
+
+    assert_type(rank(["a"]), list[str])
+    assert_type(flagkit.in_shadow(), bool)
+    rank(7)  # type: ignore[arg-type]
+    print(later(7))  # type: ignore[arg-type]
+    flagkit.ShadowPolicy(modus="pool")  # type: ignore[call-arg]
