@@ -12,7 +12,7 @@ from pathlib import Path
 
 import greenlet
 import pytest
-from shop import Meeting, seen, shop, token, unit
+from overridden_shop import Meeting, seen, shop, token, unit
 
 import flagkit
 from flagkit.errors import ConfigError
@@ -132,7 +132,7 @@ monkey.patch_all()
 import gevent
 from gevent.event import Event
 from flask import Flask
-from shop import HEADER, asker, seen, shop, token
+from overridden_shop import HEADER, asker, seen, shop, token
 from flagkit.integrations.flask import Flags
 
 client, app = shop(), Flask("greenlets")

@@ -11,7 +11,7 @@ import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from celery.signals import before_task_publish, setup_logging, task_postrun, task_prerun
-from shop import PATIENCE_S, Meeting, seen, shop, token, unit
+from overridden_shop import PATIENCE_S, Meeting, seen, shop, token, unit
 
 import flagkit
 from flagkit import Context

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
-from shop import COOKIE, HEADER, PATIENCE_S, asker, seen, shop, token, unit
+from overridden_shop import COOKIE, HEADER, PATIENCE_S, asker, seen, shop, token, unit
 from starlette.background import BackgroundTask
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, PlainTextResponse

@@ -15,7 +15,7 @@ from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpRe
 from django.test import AsyncClient, RequestFactory, override_settings
 from django.test import Client as Browser
 from django.urls import path
-from shop import COOKIE, HEADER, PATIENCE_S, Meeting, asker, seen, shop, token, unit
+from overridden_shop import COOKIE, HEADER, PATIENCE_S, Meeting, asker, seen, shop, token, unit
 
 from flagkit.errors import ConfigError
 from flagkit.integrations.django import FlagsMiddleware

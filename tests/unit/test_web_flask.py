@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask import Flask, Response, session, stream_with_context
 from flask.testing import FlaskClient
-from shop import COOKIE, HEADER, Meeting, asker, seen, shop, token, unit
+from overridden_shop import COOKIE, HEADER, Meeting, asker, seen, shop, token, unit
 
 import flagkit
 from flagkit import default
