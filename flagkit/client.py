@@ -386,7 +386,9 @@ class Client:
         Raises: ConfigError, when an argument is wrong, or control or candidate is a generator. A call raises nothing
             that the control does not. Results are in ``status.shadows``; docs/shadow.md is the manual.
         """
-        from flagkit.production.shadow import Shadow  # not at import: many a program has none
+        # Not at import: many a program has none. Nor at a call, which a fork may meet in the midst of it.
+        import flagkit.shadowing  # noqa: F401
+        from flagkit.production.shadow import Shadow
 
         return Shadow(self, flag, candidate, policy, context, unit_from)
 
@@ -394,7 +396,7 @@ class Client:
         """For shadows: who sees to the run, if the flag draws this call; records no exposure. Raises: nothing."""
         shadowing = self._shadowing
         if shadowing is None:
-            from flagkit.shadowing import Shadowing  # as above
+            from flagkit.shadowing import Shadowing  # it is loaded
 
             if self._closed:
                 return None

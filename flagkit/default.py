@@ -164,7 +164,8 @@ def shadow(
     unit_from: str | None = None,
 ) -> Shadow:
     """``Client.shadow`` on the default client: the one that there is when the control is called."""
-    from flagkit.production.shadow import Shadow  # not at import: many a program has none
+    import flagkit.shadowing  # noqa: F401 - as in ``Client.shadow``
+    from flagkit.production.shadow import Shadow
 
     return Shadow(_AtTheCall(), flag, candidate, policy, context, unit_from)
 

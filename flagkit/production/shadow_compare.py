@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from typing import Any, Final
 
 from flagkit.boundary import contained
@@ -78,8 +79,6 @@ class Judge:
             return f"{kind.__name__} of {len(value)}"
         if kind not in _SCALARS:
             return kind.__qualname__[:64]
-        from hashlib import blake2b  # loads OpenSSL: not at import
-
         text = contained(repr, value, otherwise="")  # an int may have too many digits for that
         raw = value if kind is bytes else text.encode("utf-8", "surrogatepass")
         return f"{kind.__name__} #{blake2b(raw, key=self._key, digest_size=6).hexdigest()}"

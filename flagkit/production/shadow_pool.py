@@ -8,6 +8,7 @@ closed or gone; in a forked child there are none until the next work comes.
 
 from __future__ import annotations
 
+import queue
 import threading
 import weakref
 from collections import deque
@@ -46,9 +47,8 @@ class _Crew:
     __slots__ = ("__weakref__", "closing", "idle", "over", "pace", "places", "queue", "spare", "starting", "threads")
 
     def __init__(self, most: int, waiting: int, spare: deque[None], pace: Pace) -> None:
-        from queue import SimpleQueue  # the kind that may be put to from a signal handler, or a finalizer
-
-        self.queue: SimpleQueue[Work | None] = SimpleQueue()
+        #: Of the kind that may be put to from a signal handler, or a finalizer.
+        self.queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         #: One entry for each that may still wait, start or idle: taking one from a deque is atomic.
         self.places: deque[None] = deque([None] * waiting)
         self.threads: deque[None] = deque([None] * most)
@@ -129,11 +129,9 @@ class ShadowPool:
 
 
 def _take(crew: _Crew) -> Work | None:
-    from queue import Empty  # as above
-
     try:
         work = crew.queue.get_nowait()
-    except Empty:
+    except queue.Empty:
         return None
     if work is None:
         crew.queue.put(None)  # it is for a thread, and nothing of use is behind it

@@ -35,7 +35,7 @@ NEIGHBOURS = {
     "unleash_wire": {"http"},
     "counting": {"arguments", "flags"},
     "client": {"alerting", "arguments", "counting", "flags", "guarding", "shadowing"},
-    "default": {"arguments", "client", "flags"},
+    "default": {"arguments", "client", "flags", "shadowing"},
     "cli": {"__init__"},
     "__main__": {"cli"},
     "pytest_plugin": {"__init__"},
