@@ -186,7 +186,7 @@ def test_definitions_age_until_they_are_confirmed(make: Make, clock: StillClock)
 
 
 def test_the_public_names_are_few_and_there() -> None:
-    assert len(flagkit.__all__) <= 32
+    assert len(flagkit.__all__) <= 30
     assert all(hasattr(flagkit, name) for name in flagkit.__all__)
     assert list(flagkit.__all__) == sorted(flagkit.__all__)
 
