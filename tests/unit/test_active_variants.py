@@ -134,11 +134,11 @@ def test_a_scope_that_cannot_be_read_loses_no_record(log: Log) -> None:
         def items(self) -> Any:
             raise RuntimeError
 
-    from flagkit.context import Scope, _enter
+    from flagkit.context import Scope, entered
 
     scope = Scope(None, None, Hostile())
     scope.pins.copy = Hostile.items.__get__(scope.pins)  # type: ignore[method-assign]
-    with _enter(scope):
+    with entered(scope):
         log.logger.info("m")
     assert log.lines == ["m [-]"]
 
