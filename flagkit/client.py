@@ -27,7 +27,7 @@ from flagkit.context import (
     overriding,
 )
 from flagkit.core.explain import Explanation, explain
-from flagkit.core.logic import Decide, Forced
+from flagkit.core.logic import FORCES_NOTHING, Decide, Forced
 from flagkit.core.policy import GuardPolicy
 from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
@@ -58,8 +58,6 @@ T = TypeVar("T")
 
 #: Answers that a pinned one gives way to: nobody waits for the end of a request to be safe.
 _ENDS_PIN: Final = (Reason.DISABLED, Reason.GUARD, Reason.PREREQUISITE_FAILED)
-#: No flag has this key: what is asked under it is answered as without overrides, and no server is asked for that.
-_FORCES_NOTHING: Final = {"": False}
 
 
 #: Who asks when the application's own function could not say it.
@@ -680,7 +678,7 @@ class Client:
         if forced and decision.error_code is None:
             if decision.reason is Reason.OVERRIDE:
                 return decision
-            if decision is not answers.decide(flag, context, _FORCES_NOTHING):
+            if decision is not answers.decide(flag, context, FORCES_NOTHING):
                 return decision.unseen(BORROWED)  # an override in a prerequisite made the difference
         if context is not scope.context or not issubclass(type(flag), str):
             return decision

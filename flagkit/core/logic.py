@@ -14,6 +14,8 @@ from flagkit.decision import Decision, ErrorCode, Reason
 #: The value of a variant is what the flag's definition says.
 ITS_OWN: Final[Any] = object()
 Forced: TypeAlias = "Mapping[str, str | bool] | None"
+#: No flag has this key: what is asked with it is answered as without overrides, and no server is asked for its sake.
+FORCES_NOTHING: Final = {"": False}
 
 
 class Parents(Protocol):

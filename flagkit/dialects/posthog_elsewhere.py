@@ -17,7 +17,7 @@ from typing import Any, Final
 from flagkit.boundary import contained
 from flagkit.context import Context, as_context
 from flagkit.core.elsewhere import Elsewhere, Heard
-from flagkit.core.logic import Answers, Decide, Forced, Logic, Now, Parents
+from flagkit.core.logic import FORCES_NOTHING, Answers, Decide, Forced, Logic, Now, Parents
 from flagkit.core.model import FlagDefinition
 from flagkit.decision import Decision, Reason, Relayed
 from flagkit.dialects.posthog_filters import DEVICE, GROUP_PROPERTIES, GROUPS
@@ -54,7 +54,7 @@ def _asking(flag: FlagDefinition, logic: Logic, elsewhere: Elsewhere) -> Logic:
                 return decision
             asker = as_context(context)
             # PostHog knows nobody without a name, no made-up ones, and nothing of what is forced here.
-            if not asker._key or asker.synthetic or (forced and depends):
+            if not asker._key or asker.synthetic or (forced and depends) or forced is FORCES_NOTHING:
                 return decision
             question = contained(question_of, asker, otherwise=None)
             heard = None if question is None else elsewhere.answer(key, version, question)
