@@ -358,8 +358,10 @@ class Client:
         if exposed is not None and key and key not in exposed and not asker.synthetic:
             self._record(decision, key)
         branch = decision._branch
-        if branch is None or asker.synthetic:
-            branch = UNCOUNTED if asker.synthetic else self._guards.branch(decision)
+        if asker.synthetic:
+            branch = UNCOUNTED
+        elif branch is None:
+            branch = self._guards.branch(decision)
         if branch.by is not None:
             key = branch.by(asker)
         return decision, branch, key or None

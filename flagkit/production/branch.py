@@ -40,12 +40,13 @@ class Branch(Protocol):
 class Serial:
     """Has work done one piece at a time, in the order it came, by whichever thread is there.
 
-    Args: do, does one piece. failed, told what it raises, which otherwise ends nothing.
+    Args: do, takes pieces away from the left and does them, until there are none. failed, told what it raises, which
+        costs the piece it was at and ends nothing otherwise.
     """
 
     __slots__ = ("_do", "_failed", "_turn", "append", "crowd", "work")
 
-    def __init__(self, do: Callable[[Any], None], failed: Callable[[Exception], object], crowd: int) -> None:
+    def __init__(self, do: Callable[[deque[Any]], None], failed: Callable[[Exception], object], crowd: int) -> None:
         self._do = do
         self._failed = failed
         #: So many pieces of work may wait for somebody who is in no hurry.
@@ -65,8 +66,7 @@ class Serial:
         # Looked at again after the turn: what came while it was given back was left to us.
         while work and turn.acquire(False):
             try:
-                while work:
-                    self._do(work.popleft())
+                self._do(work)
             except Exception as error:  # noqa: BLE001 - a caller's thread: a mistake in counting is not the caller's
                 self._failed(error)
             finally:
@@ -118,9 +118,3 @@ class Uncounted:
 UNCOUNTED: Final = Uncounted()
 #: Of decisions that came about by an override in a prerequisite: they are nobody's own, and are counted nowhere.
 BORROWED: Final = Uncounted()
-
-
-def count(piece: tuple[Meter, float, str | None]) -> None:
-    """What the ``Serial`` of counted branches does with a call that has ended."""
-    meter, seconds, error = piece
-    meter.add(seconds, error)

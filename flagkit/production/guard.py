@@ -7,6 +7,7 @@ One thread at a time: its ``Serial`` sees to that. It neither serves nor stores 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -53,7 +54,7 @@ class Guard:
         self.policy = policy
         self._make = make
         self._found = found
-        self.serial = Serial(self._count, failed, _CROWD)
+        self.serial = Serial(self._count_all, failed, _CROWD)
         self.trials: dict[str, Trial] = {}
         self._lists: dict[str | None, list[Trial]] = {}
         self.sample = Sample()
@@ -146,6 +147,11 @@ class Guard:
         return self._lists.setdefault(candidate, [])
 
     # -- in the serial
+
+    def _count_all(self, work: deque[Call | Callable[[], None]]) -> None:
+        take, count = work.popleft, self._count
+        while work:
+            count(take())
 
     def _count(self, piece: Call | Callable[[], None]) -> None:
         if type(piece) is not Call:

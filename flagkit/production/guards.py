@@ -17,11 +17,11 @@ from flagkit.core.model import UNIT, Definitions, FlagDefinition
 from flagkit.core.policy import ROLLBACK, GuardPolicy
 from flagkit.core.snapshot import Trips
 from flagkit.decision import Decision, Reason
-from flagkit.production.branch import UNCOUNTED, Branch, Counted, Serial, count
+from flagkit.production.branch import UNCOUNTED, Branch, Counted, Serial
 from flagkit.production.call import Guarded, Marking
 from flagkit.production.guard import Guard, place
 from flagkit.production.host import Notice
-from flagkit.production.metrics import Meter, VariantMetrics
+from flagkit.production.metrics import Meter, VariantMetrics, count
 from flagkit.production.standing import GuardStatus
 from flagkit.production.trial import Finding, Trial
 from flagkit.production.trips import TripBook, control_of

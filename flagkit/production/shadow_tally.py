@@ -39,7 +39,7 @@ class ShadowTally:
     def __init__(self, flag: str) -> None:
         self._flag = flag
         self.faults = 0
-        self._serial = Serial(self._count, self._failed, _CROWD)
+        self._serial = Serial(self._count_all, self._failed, _CROWD)
         #: What the last summary went up to.
         self._told: dict[str, Mapping[Any, int]] = {}
         self._clear()
@@ -127,6 +127,10 @@ class ShadowTally:
             "control": self._control.buckets.copy(),
             "candidate": self._candidate.buckets.copy(),
         }
+
+    def _count_all(self, work: deque[Any]) -> None:
+        while work:
+            self._count(work.popleft())
 
     def _count(self, piece: Any) -> None:
         if piece is SAMPLED:
