@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 from flagkit.context import MAX_UNIT_BYTES, SETTINGS, Context, as_context
 from flagkit.core import bucketing
+from flagkit.core.code import indented, maker
 from flagkit.core.conditions import Conditions, key_reader
 from flagkit.core.logic import ITS_OWN, Decide
 from flagkit.core.model import UNIT, Comparison, Condition, Definitions, FlagDefinition, InSegment, Path, Rule
@@ -26,7 +26,6 @@ _UNDECIDING: Final = ("client", "description", "early_access", "expires", "guard
 _LONG_SPLIT: Final = 16
 _SPECIAL: Final = SETTINGS.union(UNIT)
 _BUILTINS: Final = {
-    "__builtins__": {},
     "bisect": bisect_right,
     "type": type,
     "str": str,
@@ -184,7 +183,7 @@ class _Writer:
         if self.needs_context:
             head = ["if type(c) is dict: c = as_context(c)", *of_context]
         else:
-            head = ["if type(c) is dict:", *_indented(of_dict), "else:", *_indented(of_context)]
+            head = ["if type(c) is dict:", *indented(of_dict), "else:", *indented(of_context)]
         names = ", ".join(f"k{index}" for index in range(len(self.constants)))
         body = "\n  ".join(head + self.lines)
         source = f"def make({names}):\n def decide(c, forced, parents):\n  {body}\n return decide"
@@ -325,14 +324,4 @@ class _Writer:
         return f"({expression} if type(x := {value}) is str{when} else {test}(x))"
 
 
-def _indented(lines: list[str]) -> list[str]:
-    return [" " + line for line in lines]
-
-
-@lru_cache(maxsize=1024)
-def _maker(source: str) -> Callable[..., Decide]:
-    """The function that takes a shape's constants and returns the compiled flag."""
-    namespace: dict[str, Any] = dict(_BUILTINS)
-    exec(compile(source, "<flag>", "exec"), namespace)  # noqa: S102 - written above, from fixed parts only
-    make: Callable[..., Decide] = namespace["make"]
-    return make
+_maker: Final = maker(_BUILTINS)

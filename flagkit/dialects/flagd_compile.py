@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from flagkit.context import MAX_UNIT_BYTES, Context
+from flagkit.core.code import indented, maker
 from flagkit.core.logic import Answers, Decide, Logic, Now
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.dialects import flagd_operations, javascript
@@ -214,7 +214,7 @@ def assembled(write: Expressions, lines: list[str], invalid: Any) -> Decide:
     if write.asks_key or write.asks_attributes:
         of_dict.append("get = c.get")
         of_context.append("get = c.attributes.get")
-    head = ["if type(c) is dict:", *_indented(of_dict), "else:", *_indented(of_context)]
+    head = ["if type(c) is dict:", *indented(of_dict), "else:", *indented(of_context)]
     if write.asks_key:
         head.append("if key is None: key = stand_in(get)")
     if write.iterates or write.functions:
@@ -226,10 +226,6 @@ def assembled(write: Expressions, lines: list[str], invalid: Any) -> Decide:
     maker = _maker if len(source) <= _SHARED else _maker.__wrapped__
     decide: Decide = maker(source)(*write.constants)
     return decide
-
-
-def _indented(lines: list[str]) -> list[str]:
-    return [" " + line for line in lines]
 
 
 # -- what the functions call -----------------------------------------------------------------------------------------
@@ -257,7 +253,6 @@ def whole(context: Context | dict[str, Any], key: bytes | None, flag_key: str, n
 
 
 _CALLED: Final = {
-    "__builtins__": {},
     "NAN": javascript.NAN,
     "about": about,
     "bisect": bisect_right,
@@ -286,10 +281,4 @@ _CALLED: Final = {
 }
 
 
-@lru_cache(maxsize=1024)
-def _maker(source: str) -> Callable[..., Decide]:
-    """The function that takes a shape's constants and returns the compiled flag."""
-    namespace: dict[str, Any] = dict(_CALLED)
-    exec(compile(source, "<flag>", "exec"), namespace)  # noqa: S102 - written above, from fixed parts only
-    make: Callable[..., Decide] = namespace["make"]
-    return make
+_maker: Final = maker(_CALLED)

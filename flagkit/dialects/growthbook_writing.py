@@ -8,9 +8,9 @@ elements of a list.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from flagkit.core import code
 from flagkit.dialects.growthbook_operators import Test
 from flagkit.dialects.growthbook_values import Get, reader
 
@@ -119,16 +119,8 @@ def function_of(node: Node) -> Callable[[Get], bool]:
 
 def maker(called: Mapping[str, Any]) -> Maker:
     """What compiles source that may use the names ``called``, and no others. Shapes that recur are compiled once."""
-    names = {"__builtins__": {}, "int": int, "str": str, "type": type, **called}
-
-    def make(source: str) -> Callable[..., Any]:
-        namespace = dict(names)
-        exec(compile(source, "<feature>", "exec"), namespace)  # noqa: S102 - written by us, from fixed parts only
-        made: Callable[..., Any] = namespace["make"]
-        return made
-
-    shared = lru_cache(maxsize=1024)(make)
-    return lambda source: shared(source) if len(source) <= _SHARED else make(source)
+    shared = code.maker({"int": int, "str": str, "type": type, **called})
+    return lambda source: shared(source) if len(source) <= _SHARED else shared.__wrapped__(source)
 
 
 _maker: Final = maker({})

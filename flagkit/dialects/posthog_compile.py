@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, Final
 
 from flagkit.context import MAX_UNIT_BYTES, SETTINGS, Context, as_context
+from flagkit.core.code import indented, maker
 from flagkit.core.logic import Answers, Decide, Logic
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.dialects.posthog_bucketing import HOLDOUT, VARIANT_SALT, prefix, rollout_bound, sha1, variant_bound
@@ -78,7 +78,7 @@ class _Writer:
         if self.needs_context:
             head = ["if type(c) is dict: c = as_context(c)", *of_context]
         else:
-            head = ["if type(c) is dict:", *_indented(of_dict), "else:", *_indented(of_context)]
+            head = ["if type(c) is dict:", *indented(of_dict), "else:", *indented(of_context)]
         if self.loses:
             head.append("lost = 0")
         if self.left_out:
@@ -320,12 +320,7 @@ def _enrolled(flag: str) -> Callable[[Context], bool | None]:
     return read
 
 
-def _indented(lines: list[str]) -> list[str]:
-    return [" " + line for line in lines]
-
-
 _BUILTINS: Final = {
-    "__builtins__": {},
     "ABSENT": ABSENT,
     "as_context": as_context,
     "bisect": bisect_right,
@@ -341,10 +336,4 @@ _BUILTINS: Final = {
 }
 
 
-@lru_cache(maxsize=1024)
-def _maker(source: str) -> Callable[..., Decide]:
-    """The function that takes a shape's constants and returns the compiled flag."""
-    namespace: dict[str, Any] = dict(_BUILTINS)
-    exec(compile(source, "<flag>", "exec"), namespace)  # noqa: S102 - written above, from fixed parts only
-    make: Callable[..., Decide] = namespace["make"]
-    return make
+_maker: Final = maker(_BUILTINS)

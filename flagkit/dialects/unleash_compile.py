@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from flagkit.context import MAX_UNIT_BYTES, SETTINGS, as_context
 from flagkit.core.bucketing import digest
+from flagkit.core.code import indented, maker
 from flagkit.core.logic import Answers, Decide, Logic, Now
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.dialects.unleash_constraints import Constraint
@@ -42,7 +42,6 @@ _LONG_SPLIT: Final = 16
 _SPECIAL: Final = SETTINGS | {"unit"}
 _UNSTABLE: Final = frozenset({APP, TIME, ENVIRONMENT})
 _BUILTINS: Final = {
-    "__builtins__": {},
     "as_context": as_context,
     "bisect": bisect_right,
     "dict": dict,
@@ -95,7 +94,7 @@ class _Writer:
         lines = self._body()
         if self.asks_user:
             self.has_unit = False
-            lines = ["if key is None:", *_indented(self._body()), *lines]
+            lines = ["if key is None:", *indented(self._body()), *lines]
         invalid = self.name(self.answers.fail(ErrorCode.INVALID_CONTEXT))
         of_context = ["key = c._key", f"if key is False: return {invalid}"]
         of_dict = ["key = encode(c[unit])", f"if not key or len(key) > longest: return {invalid}"]
@@ -105,7 +104,7 @@ class _Writer:
         if self.needs_context:
             head = ["if type(c) is dict: c = as_context(c)", *of_context]
         else:
-            head = ["if type(c) is dict:", *_indented(of_dict), "else:", *_indented(of_context)]
+            head = ["if type(c) is dict:", *indented(of_dict), "else:", *indented(of_context)]
         names = ", ".join(f"k{index}" for index in range(len(self.constants)))
         body = "\n  ".join(head + lines)
         source = f"def make({names}):\n def decide(c, forced, parents):\n  {body}\n return decide"
@@ -296,14 +295,4 @@ def _encoded(texts: Any) -> list[bytes]:
     return [each.encode() for each in texts if is_text(each)]
 
 
-def _indented(lines: list[str]) -> list[str]:
-    return [" " + line for line in lines]
-
-
-@lru_cache(maxsize=1024)
-def _maker(source: str) -> Callable[..., Decide]:
-    """The function that takes a shape's constants and returns the compiled feature."""
-    namespace: dict[str, Any] = dict(_BUILTINS)
-    exec(compile(source, "<feature>", "exec"), namespace)  # noqa: S102 - written above, from fixed parts only
-    make: Callable[..., Decide] = namespace["make"]
-    return make
+_maker: Final = maker(_BUILTINS)
