@@ -1,7 +1,7 @@
-"""Counting the answers that one client gives, for a sink that wants to know how often flags are asked for.
+"""Hearing of the answers that one client gives: ``tell_of_answers``, and ``count_calls`` for sinks that count them.
 
 The verbs of that client are covered by others of the same meaning; all other clients' verbs are as they were, so that
-nobody pays who has no such sink. Called by ``Client``, which it knows by its verbs only.
+nobody pays who hears of none. Called by ``Client`` and integrations; a client is known by its verbs only.
 """
 
 from __future__ import annotations
@@ -16,6 +16,31 @@ from flagkit.flags import Flag
 from flagkit.production.branch import BORROWED
 
 
+def tell_of_answers(client: Any, met: Callable[[Decision, Any], object]) -> None:
+    """Have ``client`` call ``met`` with each answer that tells a variant, and what was given for its context.
+
+    Those of ``variant``, ``value``, ``decide``, ``expose`` and gates; ``enabled`` is left as it is. Raises: nothing of
+    its own; what ``met`` raises is the caller's.
+    """
+    plain_asked, plain_expose, plain_choose = client._asked, client.expose, client.choose
+
+    def asked(flag: str, asker: Any) -> Decision:
+        decision: Decision = plain_asked(flag, asker)
+        met(decision, asker)
+        return decision
+
+    def expose(decision: Decision, context: object = None) -> None:
+        plain_expose(decision, context)
+        met(decision, context)
+
+    def choose(flag: str, context: object) -> Any:
+        chosen = plain_choose(flag, context)
+        met(chosen[0], context)
+        return chosen
+
+    client._asked, client.expose, client.choose = asked, expose, choose
+
+
 def count_calls(client: Any, count: Callable[[str, bool, str | None], None]) -> None:
     """Have ``client`` call ``count`` with every answer: the flag, whether it is enabled, and the variant if it is told.
 
@@ -23,8 +48,7 @@ def count_calls(client: Any, count: Callable[[str, bool, str | None], None]) -> 
     none of a shadow run.
     ``peek``, ``decide_all`` and ``explain`` only look, and what a flag depends on was not asked for.
     """
-    resolve, decide, peek = client._resolve, client._decide, client.peek
-    plain_expose, plain_choose, otherwise = client.expose, client.choose, client._otherwise
+    resolve, peek, plain_expose, otherwise = client._resolve, client.peek, client.expose, client._otherwise
 
     def counts(decision: Decision, context: object) -> bool:
         overridden = decision.reason is Reason.OVERRIDE or decision._branch is BORROWED
@@ -46,18 +70,5 @@ def count_calls(client: Any, count: Callable[[str, bool, str | None], None]) -> 
             count(decision.flag, answer is True, None)
         return answer
 
-    def asked(flag: str, asker: Any) -> Decision:
-        decision: Decision = decide(flag, asker)
-        met(decision, asker)
-        return decision
-
-    def expose(decision: Decision, context: object = None) -> None:
-        plain_expose(decision, context)
-        met(decision, context)
-
-    def choose(flag: str, context: object) -> Any:
-        chosen = plain_choose(flag, context)
-        met(chosen[0], context)
-        return chosen
-
-    client.enabled, client._asked, client.expose, client.choose = enabled, asked, expose, choose
+    client.enabled = enabled
+    tell_of_answers(client, met)

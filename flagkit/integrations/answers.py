@@ -14,6 +14,7 @@ from flagkit.arguments import UNSET
 from flagkit.boundary import contained
 from flagkit.client import Client
 from flagkit.context import Context
+from flagkit.counting import tell_of_answers
 from flagkit.decision import Decision
 
 #: Told of an answer and of the context it was given for.
@@ -32,8 +33,7 @@ def follow(client: Client, told: Told) -> None:
     Raises: nothing. Cost: ``enabled`` is decided twice.
     """
     asks: Any = client  # what the verbs are made of is not public
-    resolve, peek = asks._resolve, asks.peek
-    plain_enabled, plain_asked, plain_expose, plain_choose = asks.enabled, asks._asked, asks.expose, asks.choose
+    resolve, peek, plain_enabled = asks._resolve, asks.peek, asks.enabled
 
     def tell(decision: Decision, context: object) -> None:
         contained(told, decision, resolve(context), otherwise=None)
@@ -43,18 +43,5 @@ def follow(client: Client, told: Told) -> None:
         tell(peek(flag, context), context)
         return answer
 
-    def asked(flag: str, asker: object) -> Decision:
-        decision: Decision = plain_asked(flag, asker)
-        tell(decision, asker)
-        return decision
-
-    def expose(decision: Decision, context: object = None) -> None:
-        plain_expose(decision, context)
-        tell(decision, context)
-
-    def choose(flag: str, context: object) -> Any:
-        chosen = plain_choose(flag, context)
-        tell(chosen[0], context)
-        return chosen
-
-    asks.enabled, asks._asked, asks.expose, asks.choose = enabled, asked, expose, choose
+    asks.enabled = enabled
+    tell_of_answers(asks, tell)
