@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from flagkit import Client, Context, sources
+from tests.bench.natives import COLOURS, natives
 from tests.bench.turns import best_ns, least
 
 Json = dict[str, Any]
 ON_OFF: Json = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "off"}
-COLOURS = {name: {"colour": name, "size": 7} for name in "abcd"}
 TARGETS = [
     {"in": [{"var": "country"}, ["SE", "NO", "DK", "FI"]]},
     {"in": [{"var": "plan"}, ["pro"]]},
@@ -33,22 +33,7 @@ FLAGD: Json = {
         "targeting": {"fractional": [[name, 25] for name in "abcd"]},
     },
 }
-WHEN = [
-    {"attribute": "country", "op": "in", "values": ["SE", "NO", "DK", "FI"]},
-    {"attribute": "plan", "op": "in", "values": ["pro"]},
-    {"attribute": "email", "op": "ends_with", "values": ["@example.com"]},
-    {"attribute": "app_version", "op": "semver_greater_or_equal", "values": ["2.3.0"]},
-]
-NATIVE: Json = {
-    "simple": {"default": "on"},
-    "rollout": {"rules": [{"rollout": {"percent": 50}, "serve": "on"}]},
-    "targeting": {"rules": [{"when": WHEN, "rollout": {"percent": 25}, "serve": "on"}]},
-    "multivariate": {
-        "variants": COLOURS,
-        "off": "a",
-        "rules": [{"split": [{"variant": name, "weight": 25} for name in "abcd"]}],
-    },
-}
+NATIVE: Json = natives()
 KINDS = list(FLAGD)
 CONTEXT = Context(
     "user-7", {"country": "SE", "plan": "pro", "email": "anna@example.com", "app_version": "2.4.1", "age": 30}

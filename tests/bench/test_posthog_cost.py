@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from flagkit import Client, Context, sources
+from tests.bench.natives import COLOURS, natives
 from tests.bench.turns import best_ns, least
 
 Json = dict[str, Any]
-COLOURS = {name: {"colour": name, "size": 7} for name in "abcd"}
 PROPERTIES = [
     {"key": "country", "type": "person", "operator": "exact", "value": ["SE", "NO", "DK", "FI"]},
     {"key": "plan", "type": "person", "operator": "exact", "value": ["pro"]},
@@ -33,22 +33,7 @@ POSTHOG: Json = {
         "payloads": {name: json.dumps(value) for name, value in COLOURS.items()},
     },
 }
-WHEN = [
-    {"attribute": "country", "op": "in", "values": ["SE", "NO", "DK", "FI"]},
-    {"attribute": "plan", "op": "in", "values": ["pro"]},
-    {"attribute": "email", "op": "ends_with", "values": ["@example.com"]},
-    {"attribute": "app_version", "op": "semver_greater_or_equal", "values": ["2.3.0"]},
-]
-NATIVE: Json = {
-    "simple": {"default": "on"},
-    "rollout": {"rules": [{"rollout": {"percent": 50}, "serve": "on"}]},
-    "targeting": {"rules": [{"when": WHEN, "rollout": {"percent": 25}, "serve": "on"}]},
-    "multivariate": {
-        "variants": COLOURS,
-        "off": "a",
-        "rules": [{"split": [{"variant": name, "weight": 25} for name in COLOURS]}],
-    },
-}
+NATIVE: Json = natives()
 KINDS = list(POSTHOG)
 CONTEXT = Context(
     "user-7", {"country": "SE", "plan": "pro", "email": "anna@example.com", "app_version": "2.4.1", "age": 30}

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from flagkit import Client, Context, sources
+from tests.bench.natives import COLOURS, natives
 from tests.bench.turns import best_ns, least
 
 Json = dict[str, Any]
-COLOURS = {name: {"colour": name, "size": 7} for name in "abcd"}
 TARGETS: list[Json] = [
     {"contextName": "country", "operator": "IN", "values": ["SE", "NO", "DK", "FI"]},
     {"contextName": "plan", "operator": "IN", "values": ["pro"]},
@@ -38,22 +38,7 @@ UNLEASH: Json = {
     "targeting": {"strategies": [strategy(25, *TARGETS)]},
     "multivariate": {"strategies": [{"name": "default"}], "variants": SHARES},
 }
-WHEN = [
-    {"attribute": "country", "op": "in", "values": ["SE", "NO", "DK", "FI"]},
-    {"attribute": "plan", "op": "in", "values": ["pro"]},
-    {"attribute": "email", "op": "ends_with", "values": ["@example.com"]},
-    {"attribute": "app_version", "op": "semver_greater", "values": ["2.2.9"]},
-]
-NATIVE: Json = {
-    "simple": {"default": "on"},
-    "rollout": {"rules": [{"rollout": {"percent": 50}, "serve": "on"}]},
-    "targeting": {"rules": [{"when": WHEN, "rollout": {"percent": 25}, "serve": "on"}]},
-    "multivariate": {
-        "variants": COLOURS,
-        "off": "a",
-        "rules": [{"split": [{"variant": name, "weight": 25} for name in COLOURS]}],
-    },
-}
+NATIVE: Json = natives("semver_greater", "2.2.9")
 KINDS = list(UNLEASH)
 PROPERTIES = {"country": "SE", "plan": "pro", "email": "anna@example.com", "app_version": "2.4.1", "age": "30"}
 CONTEXT = Context("user-7", PROPERTIES)
