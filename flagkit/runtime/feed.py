@@ -189,10 +189,12 @@ class Feed:
 
     def poll(self) -> float:
         """One round of the polling thread; return the seconds until the next."""
-        pause_s = self.poller.step()
+        try:
+            pause_s = self.poller.step()
+        finally:
+            self.current.age()  # time passes as well while a source raises what it should not
         if self.stream is not None:
             self.stream.start()
-        self.current.age()
         standing = self._standing()
         self.handlers.stand(standing)
         self._stands(standing)

@@ -5,6 +5,7 @@ Pure: bytes in, events out. Nothing here trusts a byte. ``segment`` reads and wr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from struct import Struct
 from typing import Final
@@ -17,6 +18,8 @@ _VERSION: Final = 1
 _head = Struct(">8sIQI")  # magic, version, created (ms since 1970), checksum of these
 _frame = Struct(">II")  # length, checksum
 _MAX_EVENT: Final = 1_000_000
+#: Every event begins with its id, and its length with a zero byte, of which there is none in the text of an event.
+_BEGINNING: Final = re.compile(rb'\0.{7}\{"id":"', re.DOTALL)
 
 
 def head(created_ms: int) -> bytes:
@@ -74,7 +77,7 @@ def survey(data: bytes, at: int) -> tuple[int, int]:
     """How many events a dead process left in ``data`` from ``at``, and where they end.
 
     The beginning of an event at the very end is none: it was being written when the process was killed. Any other
-    damage ends what can be read, but counts as the events it seems to have been, at least one.
+    damage ends what can be read, and counts as the events that seem to begin there, at least one.
     """
     count, view = 0, memoryview(data)
     while at + FRAME <= len(data):
@@ -84,19 +87,15 @@ def survey(data: bytes, at: int) -> tuple[int, int]:
         if not whole and stop > len(data) and 0 < size <= _MAX_EVENT and 0 not in data[at + FRAME :]:
             break  # torn: the text of an event has no zero byte, while the length of a further event begins with one
         if not whole or stop > len(data) or not 0 < size <= _MAX_EVENT:
-            return count + _estimate(data, at), len(data)
+            return count + _seeming(data, at), len(data)
         count += 1
         at = stop
     return count, at
 
 
-def _estimate(data: bytes, at: int) -> int:
-    """How many events there seem to be, going by their lengths alone; at least one."""
-    count = 0
-    while at + FRAME <= len(data) and FRAME < (size := size_at(data, at)) <= FRAME + _MAX_EVENT:
-        count += 1
-        at += size
-    return max(1, count)
+def _seeming(data: bytes, at: int) -> int:
+    """How many events there seem to be: the damaged one, and every later one whose beginning is there."""
+    return 1 + len(_BEGINNING.findall(data, at + FRAME + 1))
 
 
 def note(kind: str, start: int, end: int) -> bytes:

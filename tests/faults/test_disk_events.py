@@ -51,7 +51,7 @@ BROKEN: dict[str, tuple[Callable[[bytes], bytes], Callable[[int], tuple[int, int
     "a torn tail": (lambda data: data[:-20], lambda count: (count - 1, 0)),
     "a torn length": (lambda data: data[: starts(data)[-1] + 5], lambda count: (count - 1, 0)),
     "a flipped bit": (lambda data: flipped(data, starts(data)[20] + 60), lambda count: (20, count - 20)),
-    "a flipped bit in a length": (lambda data: flipped(data, starts(data)[20]), lambda count: (20, 1)),
+    "a flipped bit in a length": (lambda data: flipped(data, starts(data)[20]), lambda count: (20, count - 20)),
     "a zeroed tail": (lambda data: data[: starts(data)[30]].ljust(len(data), b"\0"), lambda count: (30, 1)),
     "a record of an unknown type": (lambda data: data + b"\x7f\0\0\1" + b"{" * 30, lambda count: (count, 1)),
     "a head of an unknown type": (lambda data: flipped(data, 9), lambda count: (0, count)),

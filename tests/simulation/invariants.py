@@ -73,7 +73,7 @@ class Invariants:
         snapshot = life.current.snapshot
         if snapshot is not self._seen.get(life.name):
             self._seen[life.name] = snapshot
-            self._taken(life)
+            self.taken(life)
             for key in world.author.keys:
                 self._answered(life, key)
         if task.name == "flagkit-delivery":
@@ -81,7 +81,7 @@ class Invariants:
         if task.name == "flagkit-spool":
             self._bounded()
 
-    def _taken(self, life: Life) -> None:
+    def taken(self, life: Life) -> None:
         """Definitions came into use: they are some that this process was given, and no older ones."""
         assert life.client is not None
         definitions = life.current.snapshot.definitions
@@ -109,7 +109,7 @@ class Invariants:
         """A flag answers the value it had in what was taken into use last, or the caller's default."""
         assert life.client is not None
         if life.current.snapshot is not self._seen.get(life.name):
-            self._taken(life)  # it came into use in this very turn
+            self.taken(life)  # it came into use in this very turn
         self.answers += 1
         now_s, age_s = self._world.hub.now_s, life.current.age_s or 0.0
         if age_s > 90:
@@ -177,7 +177,7 @@ class Invariants:
     def asked(self, life: Life, etag: str | None) -> None:
         """Whether there is something newer is only ever asked of what is in use."""
         if life.client is not None and life.current.snapshot is not self._seen.get(life.name):
-            self._taken(life)
+            self.taken(life)
         content = self._world.network.known.get(life.belief.mark) if life.belief.mark is not None else None
         if etag is not None and (content is None or content.etag != etag):
             raise Violation(f"{life.name} asks about {etag}, which is not the document it uses: {life.belief.mark}")

@@ -11,6 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flagkit import Client, Config, Context, sinks, sources
+from flagkit.core.snapshot import Snapshot
 from flagkit.runtime.current import Current
 from flagkit.runtime.process import process as known
 from flagkit.runtime.stats import Account
@@ -81,6 +82,13 @@ class Life(Process):
         source, sink = sources.Http(URL, key=KEY), sinks.Http(URL, key=KEY, clock=world.clock)
         source._wire = sink._wire = Wire(world.network, self, f"{URL}/v1")  # type: ignore[assignment]
         self.client = Client(source=source, sink=sink, config=config, clock=world.clock)
+        publish = self.current._publish
+
+        def published(snapshot: Snapshot, before: Snapshot) -> None:
+            world.invariants.taken(self)  # two changes may come in one turn
+            publish(snapshot, before)
+
+        self.current._publish = published
         if random.random() < 0.5:
             self.client.start()
         if random.random() < 0.5:

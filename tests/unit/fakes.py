@@ -183,7 +183,7 @@ def decision(flag: str = "new-checkout", variant: str = "on") -> Decision:
 
 def metric(number: int) -> str:
     """An event that is encoded already, with an id of its own."""
-    return json.dumps({"id": f"{number:032x}", "type": "metric"})
+    return json.dumps({"id": f"{number:032x}", "type": "metric"}, separators=(",", ":"))
 
 
 def picky(*poison: int, most_bytes: int | None = None) -> Callable[[Batch], Sent]:

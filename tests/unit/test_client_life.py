@@ -91,6 +91,18 @@ def test_definitions_that_cannot_change_do_not_grow_old(make: Make, clock: Still
     assert client.decide("half", "u").reason is Reason.SPLIT
 
 
+def test_definitions_grow_old_as_well_while_their_source_raises_what_none_should(make: Make, clock: StillClock) -> None:
+    source = ScriptedSource(Fetched(document({"half": {**HALF, "max_age_s": 60}})))
+    client = make(source=source)
+    assert client.wait_ready(10)
+    assert client.decide("half", "u").reason is Reason.SPLIT
+    source.script = [ValueError("nobody expected this")]
+    clock.advance(61)
+    with pytest.raises(ValueError, match="nobody expected this"):
+        client._feed.poll()
+    assert client.decide("half", "u").reason is Reason.STALE
+
+
 def test_a_second_start_does_not_bring_back_definitions_of_the_past(make: Make, edited: Edited) -> None:
     client = make(source=edited)
     client.start()
