@@ -95,7 +95,7 @@ class Life(Process):
             self._timed(self.client.wait_ready, random.choice((0.0, 0.5, 5.0)))
         while True:
             if world.healing:
-                if known.pid == self.pid:
+                if self.noticed:
                     self._ask(peek=True)
                 else:
                     self._track()  # it is this that notices a fork without hooks
@@ -167,9 +167,19 @@ class Life(Process):
         if count and sum(after.lost.values()) == sum(before.lost.values()):
             if not self.buffer._events:
                 raise Violation(f"{self.name} does more with an event than to record it, on the thread that records")
-            self.world.ledger.record(self.encoded(self.buffer._events[-1]), self.world.hub.now_s)
+            text = self.encoded(self.buffer._events[-1])
+            self.world.ledger.record(text, self.world.hub.now_s)
+            if not self.noticed:
+                self.unnoticed(text)
             self.recent.append(self.world.hub.now_s)
         return result
+
+    def unnoticed(self, text: str) -> None:
+        """What is recorded before a fork without hooks is noticed is taken for the parent's, for a second at most."""
+        late_s = self.world.hub.now_s - self.began_s
+        if late_s > 1.1 and not self.world.settings["steps"]:
+            raise Violation(f"{self.name} has not noticed that it is one for {late_s:.2f} s")
+        self.world.ledger.excuse([text], "unnoticed")
 
     def _hurried(self, verb: Callable[[], T]) -> T:
         """Call what must never wait for anything."""

@@ -53,6 +53,12 @@ class Process:
             setattr(known, name, value)
         machine.inside = self
 
+    @property
+    def noticed(self) -> bool:
+        """Whether flagkit knows which process this is; False in a child of a fork that nobody has told it of yet."""
+        self.enter()
+        return bool(known.pid == self.pid)
+
     def stand_aside(self) -> None:
         self._known = {name: getattr(known, name) for name in _KNOWN}
 
