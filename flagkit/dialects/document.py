@@ -16,11 +16,14 @@ from typing import Any, Final, NamedTuple
 from flagkit.errors import DefinitionsError, Problem
 
 _WHITE: Final = frozenset(" \t\n\r")
+_OPENINGS: Final = frozenset("{[")
 _BLANK: Final = re.compile(r"[ \t\n\r]*").match
 #: A key without escapes, with its colon; a comma that a key follows. What else JSON allows takes the longer way.
 _PLAIN_KEY: Final = re.compile(r'"([A-Za-z0-9._-]+)":[ ]?(?![ \t\n\r])').match
 _FOLLOWING: Final = re.compile(r',[ \t\n\r]*(?=")').match
 _BOM: Final = b"\xef\xbb\xbf"
+#: A list or an object of more characters is read piece by piece.
+_PIECE: Final = 4096
 
 
 class Entry(NamedTuple):
@@ -164,10 +167,48 @@ class Document:
         return key, at, False
 
     def _value(self, at: int) -> tuple[Any, int]:
+        text = self._text
+        opening = text[at : at + 1]
+        if opening in _OPENINGS and len(text) - at > _PIECE:
+            flaws = len(self._flaws)
+            try:
+                value, size = self._decode(text[at : at + _PIECE], 0)
+            except (ValueError, StopIteration):  # it goes on behind this piece, or is not JSON
+                del self._flaws[flaws:]
+                return self._members(at + 1) if opening == "{" else self._items(at + 1)
+            return value, at + size
         try:
-            return self._decode(self._text, at)
+            return self._decode(text, at)
         except StopIteration as error:
-            raise JSONDecodeError("a value expected", self._text, error.value) from None
+            raise JSONDecodeError("a value expected", text, error.value) from None
+
+    def _members(self, at: int) -> tuple[dict[str, Any], int]:
+        """A large object, whose first member stands at ``at``: others have their turns in between."""
+        members: dict[str, Any] = {}
+        at = _end(self._text, at)
+        while True:
+            key, at, last = self._key(at)
+            if last:
+                return members, at
+            if key in members:
+                self._flaws.append(_twice(key))
+            members[key], at = self._value(at)
+            at = self._next(at)
+
+    def _items(self, at: int) -> tuple[list[Any], int]:
+        """A large list, likewise."""
+        text = self._text
+        items: list[Any] = []
+        at = _end(text, at)
+        if text[at : at + 1] == "]":
+            return items, at + 1
+        while True:
+            item, at = self._value(at)
+            items.append(item)
+            at = _end(text, at)
+            if text[at : at + 1] == "]":
+                return items, at + 1
+            at = self._expect(",", at, "a comma or a closing bracket")
 
     def _next(self, at: int) -> int:
         """Behind the comma that follows, or at the closing brace."""
@@ -190,7 +231,7 @@ class Document:
         members = dict(pairs)
         if len(members) != len(pairs):
             keys = [key for key, _ in pairs]
-            self._flaws += [f"the key {json.dumps(key)} stands twice" for key in members if keys.count(key) > 1]
+            self._flaws += [_twice(key) for key in members if keys.count(key) > 1]
         return members
 
     def _float(self, digits: str) -> float:
@@ -215,6 +256,10 @@ def _end(text: str, at: int) -> int:
     if text[at : at + 1] not in _WHITE:  # nearly always, and five times faster than asking the pattern
         return at
     return _BLANK(text, at).end()  # type: ignore[union-attr]
+
+
+def _twice(key: str) -> str:
+    return f"the key {json.dumps(key)} stands twice"
 
 
 def _unreadable(message: str) -> DefinitionsError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -55,15 +56,24 @@ def test_a02_callers_wait_for_nothing_while_everything_behind_them_fails(stage: 
     check_waits(app.ask("report")["waits"], longest_s=0.05)
 
 
+#: What is in documents of many megabytes.
+LARGE: dict[str, dict[str, Any]] = {
+    "many flags": {f"f{number}": {"description": "x" * 900, "default": "on"} for number in range(9000)},
+    "a large value": {"x": {"variants": {"a": {f"k{n}": [n, 1] for n in range(200_000)}, "b": 0}, "default": "a"}},
+    "a large target": {"x": {"targets": {"on": [f"user-{number}" for number in range(300_000)]}}},
+}
+
+
 @pytest.mark.full
-def test_a02_a_refresh_of_many_megabytes_does_not_hold_the_interpreter(stage: Stage) -> None:
-    large = {f"f{number}": {"description": "x" * 900, "default": "on"} for number in range(9000)}
+@pytest.mark.parametrize("what", LARGE)
+def test_a02_a_refresh_of_many_megabytes_does_not_hold_the_interpreter(stage: Stage, what: str) -> None:
+    large = LARGE[what]
     stage.server.publish(large)
     app = stage.start(pause_s=0.001, config={"deadline_s": 5})
     app.do("client.wait_ready(10)")
     app.run()
-    for _ in range(4):
-        app.sees(stage.server.publish(large))
+    for number in range(4):
+        app.sees(stage.server.publish({**large, "other": {"description": str(number), "default": "on"}}))
     app.ask("rest")
     waits = app.ask("report")["waits"]
     assert waits["enabled"]["worst_s"] < 0.05, waits
@@ -72,6 +82,7 @@ def test_a02_a_refresh_of_many_megabytes_does_not_hold_the_interpreter(stage: St
 
 COLD = """
 import time
+from typing import Any
 decision = client.decide("half", "u")
 otherwise = client.enabled("half", "u", default=True)
 answer = [decision.enabled, decision.reason, decision.error_code, otherwise, client.status.ready]
