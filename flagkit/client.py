@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
+from warnings import warn
 
 from flagkit.arguments import UNSET, checked_clock, checked_config, checked_ends
 from flagkit.boundary import contained
@@ -33,6 +34,7 @@ from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
+from flagkit.log import logger
 from flagkit.production.branch import BORROWED, UNCOUNTED
 from flagkit.production.gate import Gate
 from flagkit.production.passage import Chosen, GateOptions, Ignored
@@ -110,8 +112,11 @@ class Client:
 
     Raises: ConfigError naming the argument. Nothing else, then or later: what goes wrong is in ``status``.
     Making a client starts nothing and waits for nothing; local definitions are read at once, so that the first answer
-    is right. All methods may be called from any thread, in coroutines, and in forked children.
+    is right. All methods may be called from any thread, in coroutines, and in forked children. One that is forgotten
+    without ``close`` delivers what it has recorded, and issues a ResourceWarning.
     """
+
+    _closed = True  # until it is whole
 
     def __init__(
         self,
@@ -135,7 +140,6 @@ class Client:
         self._clock = checked_clock(clock)
         ends = checked_ends(url, key, source, sink, fleet, webhook)
         self._errors: dict[str, int] = {}
-        self._closed = False
         self._overrides: SignedOverrides | None = None
         self._answers: _Answers = _Asleep(self)
         self._guarding = Guarding(self._config, self._clock, ends.fleet, self._tripped, self._slumber)
@@ -169,6 +173,7 @@ class Client:
 
             self._reporting = Reporting(ends.usage, self._config, self._clock, self._slumber)
             count_calls(self, self._reporting.counts.count)
+        self._closed = False
 
     @classmethod
     def from_file(
@@ -767,8 +772,35 @@ class Client:
 
     def at_exit(self, elapsed_s: float) -> None:
         """For the exit hook: a last flush within what is left of ``exit_deadline_s``."""
+        left_s = max(0.0, self._config.exit_deadline_s - elapsed_s)
         if not self._closed:
-            self.close(max(0.0, self._config.exit_deadline_s - elapsed_s))
+            self.close(left_s)
+        elif self._recording is not None:
+            self._recording.join(left_s)  # it was forgotten just now, and closes itself
+
+    def __del__(self) -> None:
+        # Any thread may be here, in the midst of anything, so that all that takes time is left to the thread that
+        # delivers; it holds the client until that is done.
+        if self._closed or process.pid != os.getpid():
+            return
+        recording = self._recording
+        pending = recording.account().pending if recording is not None else 0
+        if recording is not None and pending:
+            process.residents.add(self)
+            if not recording.bequeath(self._end):
+                _lost(pending)
+        if pending or type(self._answers) is not _Asleep:
+            contained(warn, f"nobody closed {self!r}", ResourceWarning, otherwise=None)
+
+    def _end(self) -> None:
+        left = self.close(self._config.exit_deadline_s)
+        if left and self._config.state_dir is None:
+            _lost(left)
+
+
+def _lost(count: int) -> None:
+    message = "%d events are lost with a client that was forgotten without close()"
+    contained(logger().warning, message, count, otherwise=None)
 
 
 def _nowhere(decision: Decision, key: bytes) -> None:

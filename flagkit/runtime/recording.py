@@ -121,6 +121,14 @@ class Recording:
             self._spool.release()
         return left
 
+    def bequeath(self, last: Callable[[], object]) -> bool:
+        """Have the delivery thread do one last thing; return whether it will. See ``Worker.bequeath``."""
+        return self._worker.bequeath(last)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the delivery thread to end, which it was asked to."""
+        self._worker.stop(timeout_s)
+
     def account(self) -> Account:
         return self._buffer.account()
 

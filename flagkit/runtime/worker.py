@@ -23,6 +23,8 @@ from flagkit.runtime.process import process
 
 _PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
+#: The rubbish collector tells a thread that its worker is gone before it asks the worker's owner for a last wish.
+_WILL_S: Final = 0.1
 
 
 class Worker:
@@ -48,6 +50,7 @@ class Worker:
         "_step",
         "_stopped",
         "_thread",
+        "_will",
         "failed_starts",
         "faults",
         "name",
@@ -81,6 +84,7 @@ class Worker:
         """Forget the parent's thread. Assigns only; the next ``start`` starts one here."""
         self._pid = os.getpid()
         self._bell = self._new_bell()
+        self._will: list[Callable[[], object]] = []
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._resume_s = float("-inf")
@@ -130,13 +134,24 @@ class Worker:
             thread.join(timeout_s)
         return not thread.is_alive()
 
+    def bequeath(self, last: Callable[[], object]) -> bool:
+        """Have the thread do one last thing and end; return whether there is one.
+
+        For a ``__del__``: whoever held this worker is being forgotten, and may be kept by ``last`` until that is done.
+        """
+        if self._pid != os.getpid() or not self.running:
+            return False
+        self._will.append(last)
+        self._bell.set()
+        return True
+
     def _launch(self) -> None:
         process.watch_exit()
         # Of the kind that threads are now: gevent may have patched both since the last one.
         bell = self._bell = self._new_bell()
         # The thread holds its worker weakly while it waits, so that a client dropped without close() leaves no thread.
         me = weakref.ref(self, lambda _: bell.set())
-        thread = threading.Thread(target=_run, args=(me, bell, self._clock), name=self.name, daemon=True)
+        thread = threading.Thread(target=_run, args=(me, bell, self._clock, self._will), name=self.name, daemon=True)
         self._thread = thread
         try:
             thread.start()
@@ -167,17 +182,26 @@ class Worker:
         return self._backoff.failed()
 
 
-def _run(me: weakref.ref[Worker], bell: Bell, clock: Clock) -> None:
+def _run(me: weakref.ref[Worker], bell: Bell, clock: Clock, will: list[Callable[[], object]]) -> None:
     try:
-        while (worker := me()) is not None and worker._bell is bell and not worker._stopped:
-            pause_s = worker._round()
-            del worker
-            if pause_s > 0:
-                clock.wait(bell, pause_s)
+        _rounds(me, bell, clock, will)
+        if me() is None and not will:
             bell.clear()
+            clock.wait(bell, _WILL_S)
+        while will:
+            will.pop()()
     except BaseException:
         worker = me()
         if worker is not None and worker._bell is bell:
             worker._thread = None  # as good as gone, for whoever is told
             worker._ended()
         raise
+
+
+def _rounds(me: weakref.ref[Worker], bell: Bell, clock: Clock, will: list[Callable[[], object]]) -> None:
+    while not will and (worker := me()) is not None and worker._bell is bell and not worker._stopped:
+        pause_s = worker._round()
+        del worker
+        if pause_s > 0:
+            clock.wait(bell, pause_s)
+        bell.clear()
