@@ -39,8 +39,8 @@ def mine() -> list[str]:
 @pytest.mark.filterwarnings("always::ResourceWarning")
 def test_what_it_recorded_arrives_once_and_nothing_of_it_is_left() -> None:
     sink = sinks.Memory()
+    client = forget(sink)
     with pytest.warns(ResourceWarning, match="nobody closed"):
-        client = forget(sink)
         gc.collect()
     until(lambda: len(sink.events) == 40)
     assert len({event["id"] for event in sink.events}) == 40
@@ -49,7 +49,7 @@ def test_what_it_recorded_arrives_once_and_nothing_of_it_is_left() -> None:
 
 
 class Down(sinks.Memory):
-    def send(self, batch: Batch, *, deadline_s: float) -> Sent:  # noqa: ARG002
+    def send(self, batch: Batch, *, deadline_s: float) -> Sent:
         return Retry("http_503")
 
 
