@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 
 import pytest
 from documents import FLAGS, document
@@ -23,6 +24,13 @@ def forget(sink: sinks.Memory, count: int = 40) -> weakref.ref[Client]:
     for number in range(count):
         client.track("order", f"user {number}")
     return weakref.ref(client)
+
+
+@pytest.fixture(autouse=True)
+def collected_when_told() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def until(true: object, within_s: float = 10.0) -> None:
