@@ -16,8 +16,9 @@ from flagkit.errors import FetchError
 from flagkit.fleets import Counts, Fleet, Judged, Report
 from flagkit.fleets import Trial as Place
 from flagkit.production.guard import Guard
-from flagkit.production.guards import Guards, Told
+from flagkit.production.guards import Guards
 from flagkit.production.judge import Said, judge, policy_text, read_word
+from flagkit.production.told import Told
 
 _STEP_S: Final = 1.0
 #: At a step of a ramp most is at stake, and least is known: from then on exchanges are so far apart at first, and each

@@ -1,4 +1,4 @@
-"""``TripBook``: what has tripped, as far as this process knows, and what that means for the definitions in use.
+"""``TripBook``: what has tripped or is held, as far as this process knows, and what that means for definitions in use.
 
 A notice holds for one revision of a guard: a higher one in the definitions ends it, and nothing else in them does. Any
 thread reads; writers replace whole values. It does not know where notices come from.
@@ -6,10 +6,12 @@ thread reads; writers replace whole values. It does not know where notices come 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
-from flagkit.core.model import Definitions, FlagDefinition
+from flagkit.core.holds import Holds, hold_text, read_hold
+from flagkit.core.model import Definitions, FlagDefinition, Hold
 from flagkit.core.policy import ROLLBACK, GuardPolicy
 from flagkit.core.snapshot import Trips
 from flagkit.production.host import Notice
@@ -25,7 +27,7 @@ class TripBook:
 
     def __init__(self, policy_of: PolicyOf) -> None:
         self._policy_of = policy_of
-        #: (Flag, candidate) -> the latest notice.
+        #: (Flag, candidate) -> the latest notice; candidate ``""``: of what is held.
         self.notices: Mapping[tuple[str, str], Notice] = {}
 
     def put(self, notice: Notice) -> bool:
@@ -47,6 +49,18 @@ class TripBook:
         for flag, candidate, control, _ in self._in_force(definitions):
             found.setdefault(flag, {})[candidate] = control
         return found
+
+    def holds(self, definitions: Definitions) -> Holds:
+        """Flag -> which of its rules are held, and at what."""
+        return {key: hold for key, hold, _ in self._held(definitions.flags)}
+
+    def held(self, definitions: Definitions) -> dict[str, str]:
+        """Flag -> what is held at what, and why, for people."""
+        return {key: f"{hold_text(hold)}: {why}" for key, hold, why in self._held(definitions.flags)}
+
+    def hold_of(self, flag: FlagDefinition) -> Hold | None:
+        """What is held of a flag; None: nothing is."""
+        return next((hold for _, hold, _ in self._held({flag.key: flag})), None)
 
     def reasons(self, definitions: Definitions) -> dict[str, str]:
         """Flag -> what was rolled back and why, for people."""
@@ -79,6 +93,28 @@ class TripBook:
             control = notice.control if notice.control in known.variants else known.off
             if (policy is None or policy.revision <= notice.revision) and candidate != control:
                 yield key, candidate, control, notice.why
+
+    def _held(self, flags: Mapping[str, FlagDefinition]) -> Iterator[tuple[str, Hold, str]]:
+        for key, flag in flags.items():
+            policy = self._policy_of(flag) if flag.held is not None or (key, "") in self.notices else None
+            if policy is None or policy.action != ROLLBACK:
+                continue
+            control, notice = control_of(flag, policy), self.notices.get((key, ""))
+            ours = None
+            if notice is not None and policy.revision <= notice.revision:
+                ours = _hold_in(notice, control)
+            if ours is not None and notice is not None:
+                theirs = flag.held.rules if flag.held is not None else {}
+                yield key, Hold({**theirs, **ours.rules}, control), notice.why
+            elif flag.held is not None:
+                yield key, flag.held._replace(control=control), flag.held_why
+
+
+def _hold_in(notice: Notice, control: str) -> Hold | None:
+    try:
+        return read_hold(json.loads(notice.held), control)
+    except (ValueError, RecursionError):
+        return None
 
 
 def control_of(flag: FlagDefinition, policy: GuardPolicy) -> str:

@@ -56,7 +56,8 @@ class Evaluation:
     def publish(self, _: Served | None, after: Served) -> None:
         """Answer from these definitions from now on. One thread at a time."""
         trips = {key: _instead(flag) for key, flag in after.definitions.flags.items() if flag.tripped}
-        self._snapshot = self._snapshot.following(after.definitions, trips=trips)
+        holds = {key: flag.held for key, flag in after.definitions.flags.items() if flag.held is not None}
+        self._snapshot = self._snapshot.following(after.definitions, trips=trips, holds=holds)
 
     def one(self, key: str, body: bytes, *, clients_only: bool) -> Answer:
         """The answer for one flag. Raises: nothing.
