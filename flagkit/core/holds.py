@@ -62,13 +62,13 @@ def hold_document(hold: Hold) -> dict[str, Any]:
     }
 
 
-def read_hold(document: object, control: str) -> Hold | None:
+def read_hold(document: object, control: str, why: str = "") -> Hold | None:
     """The hold that ``hold_document`` made this of; None when it is none. Raises: nothing."""
     if not isinstance(document, dict) or not 0 < len(document) <= _MOST_RULES:
         return None
     rules = {name: _read(dealing) for name, dealing in document.items() if isinstance(name, str)}
     known = {name: dealing for name, dealing in rules.items() if dealing is not None}
-    return Hold(known, control) if len(known) == len(document) else None
+    return Hold(known, control, why) if len(known) == len(document) else None
 
 
 def _text(dealing: Dealing) -> str:

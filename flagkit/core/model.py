@@ -116,10 +116,14 @@ class Dealing(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """Rules that give no candidate more than they dealt at an earlier step of the ramp. ``control`` gets the rest."""
+    """Rules that give no candidate more than they dealt at an earlier step of the ramp.
+
+    control: gets the rest, where a rule splits. why: for people.
+    """
 
     rules: Mapping[str, Dealing]
     control: str
+    why: str = ""
 
 
 class Prerequisite(NamedTuple):
@@ -140,7 +144,7 @@ class FlagDefinition(NamedTuple):
     text: the flag as written, from which its version follows when ``version`` is None.
     segments: names of the segments its conditions use. guard: None without one, or with a bad one.
     tripped: variants that whoever serves the definitions has seen trip in the guard's revision -> why.
-    held: what whoever serves the definitions holds at an earlier step of its ramp, by the same rule; and held_why.
+    held: what whoever serves the definitions holds at an earlier step of its ramp, in the guard's revision.
     remarks: what is wrong in it although it is used.
     client: browsers and other clients that anybody may take apart may be told what it answers.
     overridable: on what terms it takes signed overrides; None: it takes none.
@@ -176,7 +180,6 @@ class FlagDefinition(NamedTuple):
     remarks: tuple[Problem, ...] = ()
     overridable: Overridable | None = None
     held: Hold | None = None
-    held_why: str = ""
 
     @property
     def is_partial(self) -> bool:

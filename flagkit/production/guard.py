@@ -249,7 +249,7 @@ class Guard:
         evidence = self._ramp.evidence()
         (calls, candidate_calls), (failures, candidate_failures) = evidence["calls"], evidence["failures"]
         why = (
-            f"all arms fail more often since the last step of the ramp, {failures + candidate_failures} of "
+            f"all arms fail more often since the ramp's last step, {failures + candidate_failures} of "
             f"{calls + candidate_calls} calls, as if the candidate hurt what they share"
         )
         return Finding("interference", why, evidence, alert=True, back=self._ramp.back(self.control))

@@ -186,13 +186,24 @@ class Guards:
 
     def _go_back(self, guard: Guard, finding: Finding, back: Hold) -> None:
         """A step of the ramp hurts all arms: hold the flag at the one before, beside what is held already."""
-        notice = self.notice_of(guard, "")._replace(kind=finding.kind, why=finding.why, at_ms=self._clock.wall_ms())
         held = hold_document(back) if guard.policy.action == ROLLBACK else {}
         if held:
-            known = self.book.hold_of(guard.definition)
-            both = {**(hold_document(known) if known is not None else {}), **held}
-            self.enter(notice._replace(held=json.dumps(both), owner=self._owner()))
+            self.hold(guard, held, finding.why)
+        notice = self.notice_of(guard, "")._replace(kind=finding.kind, why=finding.why)
         self._tell(Told(notice, finding.evidence, rolled_back=False, held=held))
+
+    def hold(self, guard: Guard, rules: Mapping[str, Any], why: str) -> None:
+        """Hold these rules (``hold_document``), unless they are held already."""
+        known, _ = self.held(guard)
+        if not rules.keys() <= known.keys():
+            notice = self.notice_of(guard, "")._replace(kind="interference", why=why, at_ms=self._clock.wall_ms())
+            self.enter(notice._replace(held=json.dumps({**rules, **known}), owner=self._owner()))
+
+    def held(self, guard: Guard) -> tuple[Mapping[str, Any], str]:
+        """The rules of a guard's flag that are held, as ``hold_document`` has them, and why."""
+        written = self._definitions.flags.get(guard.definition.key)
+        hold = self.book.hold_of(written) if written is not None else None
+        return (hold_document(hold), hold.why) if hold is not None else ({}, "")
 
     def notice_of(self, guard: Guard, candidate: str) -> Notice:
         """A notice of a candidate, of which there is nothing to say yet."""

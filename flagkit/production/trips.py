@@ -51,16 +51,28 @@ class TripBook:
         return found
 
     def holds(self, definitions: Definitions) -> Holds:
-        """Flag -> which of its rules are held, and at what."""
-        return {key: hold for key, hold, _ in self._held(definitions.flags)}
-
-    def held(self, definitions: Definitions) -> dict[str, str]:
-        """Flag -> what is held at what, and why, for people."""
-        return {key: f"{hold_text(hold)}: {why}" for key, hold, why in self._held(definitions.flags)}
+        """Flag -> which of its rules are held, at what, and why."""
+        flags = definitions.flags
+        return {key: hold for key, flag in flags.items() if (hold := self.hold_of(flag)) is not None}
 
     def hold_of(self, flag: FlagDefinition) -> Hold | None:
         """What is held of a flag; None: nothing is."""
-        return next((hold for _, hold, _ in self._held({flag.key: flag})), None)
+        notice = self.notices.get((flag.key, ""))
+        if notice is None and flag.held is None:
+            return None
+        policy = self._policy_of(flag)
+        if policy is not None and policy.action != ROLLBACK:
+            return None
+        theirs, control = flag.held, flag.off if policy is None else control_of(flag, policy)
+        if notice is not None and (policy is None or policy.revision <= notice.revision):
+            ours = _hold_in(notice, control)
+            if ours is not None:
+                return ours._replace(rules={**(theirs.rules if theirs is not None else {}), **ours.rules})
+        return theirs if theirs is None else theirs._replace(control=control)
+
+    def held(self, definitions: Definitions) -> dict[str, str]:
+        """Flag -> what is held at what, and why, for people."""
+        return {key: f"{hold_text(hold)}: {hold.why}" for key, hold in self.holds(definitions).items()}
 
     def reasons(self, definitions: Definitions) -> dict[str, str]:
         """Flag -> what was rolled back and why, for people."""
@@ -94,25 +106,10 @@ class TripBook:
             if (policy is None or policy.revision <= notice.revision) and candidate != control:
                 yield key, candidate, control, notice.why
 
-    def _held(self, flags: Mapping[str, FlagDefinition]) -> Iterator[tuple[str, Hold, str]]:
-        for key, flag in flags.items():
-            policy = self._policy_of(flag) if flag.held is not None or (key, "") in self.notices else None
-            if policy is None or policy.action != ROLLBACK:
-                continue
-            control, notice = control_of(flag, policy), self.notices.get((key, ""))
-            ours = None
-            if notice is not None and policy.revision <= notice.revision:
-                ours = _hold_in(notice, control)
-            if ours is not None and notice is not None:
-                theirs = flag.held.rules if flag.held is not None else {}
-                yield key, Hold({**theirs, **ours.rules}, control), notice.why
-            elif flag.held is not None:
-                yield key, flag.held._replace(control=control), flag.held_why
-
 
 def _hold_in(notice: Notice, control: str) -> Hold | None:
     try:
-        return read_hold(json.loads(notice.held), control)
+        return read_hold(json.loads(notice.held), control, notice.why)
     except (ValueError, RecursionError):
         return None
 

@@ -75,7 +75,7 @@ def test_it_is_told_with_evidence_and_is_no_rollback() -> None:
     (guard,) = status.guards
     assert (guard.state, guard.why) == ("held", status.holds["f"])
     alert = alerts.get(timeout=10)
-    assert alert.flags == frozenset({"f"})
+    assert alert.flags_changed == {"f"}
     assert "goes back a step of its ramp and is held there: ramp" in alert.message
 
 
@@ -173,7 +173,7 @@ def test_of_several_rules_those_are_held_that_the_step_raised() -> None:
     ramped.calls(3000)
     ramped.edit(rules=[rollout(60, name="nordic", **nordic), rollout(40, name="rest")])
     assert hurts(ramped) is not None
-    assert ramped.client.status.holds["f"].startswith('rule "rest" at 5 %, rule "nordic" at 30 %: ')
+    assert ramped.client.status.holds["f"].startswith('rule "nordic" at 30 %, rule "rest" at 5 %: ')
 
 
 VARIANTS = {"variants": {"off": 0, "a": 1, "b": 2}, "off": "off"}
