@@ -44,7 +44,7 @@ class Interference:
     after their first one, so that the rate of a window's first calls is another than that of its last ones.
     """
 
-    __slots__ = ("_before", "_limit", "_now", "_since", "_test", "_until_s")
+    __slots__ = ("_before", "_from_s", "_limit", "_now", "_since", "_test", "_until_s")
 
     def __init__(self, processes: int = 1) -> None:
         self._limit = processes / _ALPHA
@@ -53,7 +53,8 @@ class Interference:
         self._test: RatesEProcess | None = None
         #: Calls and failures since the step: of the control, then of the candidates.
         self._since = [0, 0, 0, 0]
-        self._until_s = 0.0
+        #: When calls begin that are tested, or that say how often calls fail at this step; and when they no longer are.
+        self._from_s, self._until_s = float("-inf"), 0.0
 
     def step(self, raised: bool, now_s: float) -> None:
         """Shares have changed. raised: a candidate gets more units than it did, so that it is watched what that does.
@@ -64,7 +65,7 @@ class Interference:
         self._test = None if rates is None else RatesEProcess(rates)
         self._before, self._now = None, _Span()
         self._since = [0, 0, 0, 0]
-        self._until_s = now_s + _WATCHED_S
+        self._from_s, self._until_s = now_s, now_s + _WATCHED_S
 
     def ended(self, group: int | None, arm: int, failed: bool, began_s: float) -> bool:
         """A compared call of either arm has ended; return whether interference has just been found.
@@ -73,7 +74,7 @@ class Interference:
         """
         now = self._now
         now.passed += 1
-        if group is not None:
+        if group is not None and began_s >= self._from_s:
             now.calls[group] += 1
             now.failures[group] += failed
             if self._test is not None:

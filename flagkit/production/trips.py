@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
-from flagkit.core.holds import Holds, hold_text, read_hold
+from flagkit.core.holds import Holds, hold_document, hold_text, read_hold
 from flagkit.core.model import Definitions, FlagDefinition, Hold
 from flagkit.core.policy import ROLLBACK, GuardPolicy
 from flagkit.core.snapshot import Trips
@@ -31,9 +31,11 @@ class TripBook:
         self.notices: Mapping[tuple[str, str], Notice] = {}
 
     def put(self, notice: Notice) -> bool:
-        """Note a trip; return whether that is news."""
+        """Note a trip, or what is held beside what was held already; return whether that is news."""
         place = notice.flag, notice.candidate
         known = self.notices.get(place)
+        if known is not None and not notice.candidate and known.revision == notice.revision:
+            notice = _joined(known, notice)
         if known == notice or (known is not None and known.revision > notice.revision):
             return False
         self.notices = {**self.notices, place: notice}
@@ -52,8 +54,9 @@ class TripBook:
 
     def holds(self, definitions: Definitions) -> Holds:
         """Flag -> which of its rules are held, at what, and why."""
-        flags = definitions.flags
-        return {key: hold for key, flag in flags.items() if (hold := self.hold_of(flag)) is not None}
+        here = {flag for flag, candidate in self.notices if not candidate}
+        held = [flag for key, flag in definitions.flags.items() if flag.held is not None or key in here]
+        return {flag.key: hold for flag in held if (hold := self.hold_of(flag)) is not None}
 
     def hold_of(self, flag: FlagDefinition) -> Hold | None:
         """What is held of a flag; None: nothing is."""
@@ -105,6 +108,20 @@ class TripBook:
             control = notice.control if notice.control in known.variants else known.off
             if (policy is None or policy.revision <= notice.revision) and candidate != control:
                 yield key, candidate, control, notice.why
+
+
+def _joined(known: Notice, notice: Notice) -> Notice:
+    """What two notices of one flag hold: one of the two, if it has all of the other."""
+    before, after = _hold_in(known, ""), _hold_in(notice, "")
+    if before is None or after is None:
+        return notice if before is None else known
+    if after.rules.keys() <= before.rules.keys():
+        return known
+    if before.rules.keys() <= after.rules.keys():
+        return notice
+    both = hold_document(after._replace(rules={**after.rules, **before.rules}))
+    # Later than both, so that the processes which know one of them take it for news.
+    return notice._replace(held=json.dumps(both), at_ms=max(known.at_ms, notice.at_ms) + 1, owner=known.owner)
 
 
 def _hold_in(notice: Notice, control: str) -> Hold | None:

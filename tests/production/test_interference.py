@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -255,6 +256,33 @@ def test_the_processes_of_a_host_hold_it_together_and_one_that_starts_knows(tmp_
     assert third.client.status.holds == {}
     for each in (first, second, third):
         each.client.close()
+
+
+def test_what_two_processes_of_a_host_hold_of_a_flag_both_hold(tmp_path: Path) -> None:
+    both = [site(rollout(5, name="a"), rollout(5, name="b"), state_dir=tmp_path) for _ in range(2)]
+    for each, name in zip(both, ("a", "b"), strict=True):  # each sees the step of one rule only
+        each.edit(rules=[rollout(25 if name == "a" else 5, name="a"), rollout(25 if name == "b" else 5, name="b")])
+        fails(each, 0.2)
+        for _ in range(300):
+            each.call()
+        assert name in each.client._feed.snapshot.holds["f"].rules
+    for _ in range(3):
+        for each in both:
+            each.tick()
+    for each in both:
+        assert set(each.client._feed.snapshot.holds["f"].rules) == {"a", "b"}
+        each.client.close()
+
+
+def test_a_trip_is_written_for_processes_of_an_earlier_version_too(tmp_path: Path) -> None:
+    broken = Site(state_dir=tmp_path)
+    broken.failing = {"on": 1.0}
+    broken.calls(200, until=lambda: broken.tripped)
+    broken.tick()
+    (told,) = [json.loads(path.read_text()) for path in (tmp_path / "guards").glob("*.trip")]
+    assert told["kind"] == "breaker"
+    assert "held" not in told
+    broken.client.close()
 
 
 def test_the_more_processes_test_by_themselves_the_more_it_takes() -> None:
