@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-from flagkit.core.model import Dealing, FlagDefinition, Hold, Rollout, Rule, Share
+from flagkit.core.model import UNIT, Dealing, FlagDefinition, Hold, Path, Rollout, Rule, Share
 
 _ALL: Final = 100_000
 _MOST_RULES: Final = 250
@@ -29,12 +29,16 @@ def dealt(flag: FlagDefinition, now_ms: int) -> dict[str, Dealing]:
     return {rule.name: _dealing(rule, now_ms) for rule in flag.rules if rule.by is not None and flag.logic is None}
 
 
-def raised(before: Mapping[str, Dealing], after: Mapping[str, Dealing], spared: frozenset[str]) -> dict[str, Dealing]:
-    """What those rules dealt before which give some candidate more than they did. ``spared``: no candidates."""
+def raised(before: Mapping[str, Dealing], after: Mapping[str, Dealing], control: str, off: str) -> dict[str, Dealing]:
+    """What those rules dealt before which give some candidate more than they did, and could go back.
+
+    control, off: the two variants that are no candidates.
+    """
     found = {}
     for name, now in after.items():
-        was = before.get(name) or Dealing(0, now.shares)
-        if any(now.gives_more(was, variant) for variant in now.shares if variant not in spared):
+        was = before.get(name) or Dealing(0, now.shares, now.by)
+        more = any(now.gives_more(was, variant) for variant in now.shares if variant not in (control, off))
+        if more and (len(now.shares) == 1 or control in now.shares or now.threshold > was.threshold):
             found[name] = was
     return found
 
@@ -55,9 +59,16 @@ def hold_text(hold: Hold) -> str:
 
 
 def hold_document(hold: Hold) -> dict[str, Any]:
-    """The rules of a hold as JSON values: rule -> ``percent`` (0 to 100) and ``shares`` (variant -> weight)."""
+    """The rules of a hold as JSON values.
+
+    Rule -> ``percent`` (0 to 100), ``shares`` (variant -> weight), and ``by``, a list of keys, if it is not the unit.
+    """
     return {
-        name: {"percent": dealing.threshold / 1000, "shares": dict(dealing.shares)}
+        name: {
+            "percent": dealing.threshold / 1000,
+            "shares": dict(dealing.shares),
+            **({"by": list(dealing.by)} if dealing.by != UNIT else {}),
+        }
         for name, dealing in hold.rules.items()
     }
 
@@ -80,16 +91,18 @@ def _text(dealing: Dealing) -> str:
 
 
 def _read(dealing: object) -> Dealing | None:
-    if not isinstance(dealing, dict) or dealing.keys() != {"percent", "shares"}:
+    if not isinstance(dealing, dict) or dealing.keys() - {"by"} != {"percent", "shares"}:
         return None
-    percent, shares = dealing["percent"], dealing["shares"]
+    percent, shares, by = dealing["percent"], dealing["shares"], dealing.get("by", list(UNIT))
+    if not isinstance(by, list) or not by or not all(isinstance(key, str) for key in by):
+        return None
     if isinstance(percent, bool) or not isinstance(percent, (int, float)) or not 0 <= percent <= 100:
         return None
     if not isinstance(shares, dict) or not 0 < len(shares) <= _MOST_SHARES:
         return None
     if not all(type(weight) is int and 0 <= weight <= _MOST_WEIGHT for weight in shares.values()):
         return None
-    return Dealing(round(percent * 1000), shares) if any(shares.values()) else None
+    return Dealing(round(percent * 1000), shares, tuple(by)) if any(shares.values()) else None
 
 
 def _dealing(rule: Rule, now_ms: int) -> Dealing:
@@ -101,7 +114,7 @@ def _dealing(rule: Rule, now_ms: int) -> Dealing:
     shares: dict[str, int] = {}
     for share in rule.split:
         shares[share.variant] = shares.get(share.variant, 0) + share.weight
-    return Dealing(threshold, shares or {str(rule.serve): 1})
+    return Dealing(threshold, shares or {str(rule.serve): 1}, rule.by or UNIT)
 
 
 def _held(rule: Rule, was: Dealing, control: str) -> Rule:
@@ -109,8 +122,8 @@ def _held(rule: Rule, was: Dealing, control: str) -> Rule:
     if not rule.split:
         if rule.serve == control:
             return rule
-        return rule._replace(rollout=_capped(rule.rollout, was.most(str(rule.serve))))
-    rule = rule._replace(rollout=_capped(rule.rollout, was.threshold)) if was.threshold < _ALL else rule
+        return rule._replace(rollout=_capped(rule.rollout, was.most(str(rule.serve)), was.by))
+    rule = rule._replace(rollout=_capped(rule.rollout, was.threshold, was.by)) if was.threshold < _ALL else rule
     variants = [share.variant for share in rule.split]
     if variants.count(control) != 1:
         return rule  # nobody to give to what is taken away
@@ -123,8 +136,8 @@ def _held(rule: Rule, was: Dealing, control: str) -> Rule:
     return rule._replace(split=tuple(Share(*pair) for pair in zip(variants, weights, strict=True)))
 
 
-def _capped(rollout: Rollout | None, most: int) -> Rollout:
+def _capped(rollout: Rollout | None, most: int, by: Path) -> Rollout:
     if rollout is None:
-        return Rollout(most)
+        return Rollout(most, by=by)
     steps = tuple(step._replace(threshold=min(step.threshold, most)) for step in rollout.steps)
     return rollout._replace(threshold=min(rollout.threshold, most), steps=steps)

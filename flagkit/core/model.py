@@ -100,10 +100,14 @@ class Rule(NamedTuple):
 
 
 class Dealing(NamedTuple):
-    """What a rule deals: of all buckets the first ``threshold``, and of these to each variant its part by weight."""
+    """What a rule deals: of all buckets the first ``threshold``, and of these to each variant its part by weight.
+
+    by: what the unit is.
+    """
 
     threshold: int
     shares: Mapping[str, int]
+    by: Path = UNIT
 
     def most(self, variant: str) -> int:
         """How many buckets get ``variant``."""

@@ -231,7 +231,7 @@ class Snapshot:
         return self.compiled.setdefault(key, compiled)
 
     def _compile_sample(self, key: str) -> Decide:
-        flag = self.definitions.flags[key]
+        flag = self.flag(key) or self.definitions.flags[key]
         compiled = compile_flag(
             flag._replace(salt=f"{flag.salt}.shadow"),
             self.definitions,

@@ -40,7 +40,7 @@ class Ramp:
         now = dealt(definition, self._now_ms())
         if now == self._dealt:
             return False
-        self._was = raised(self._dealt, now, frozenset((control, definition.off)))
+        self._was = raised(self._dealt, now, control, definition.off)
         self._dealt = now
         self._interference.step(bool(self._was), now_s)
         return True

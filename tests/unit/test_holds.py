@@ -17,7 +17,6 @@ from flagkit.dialects import native
 
 NOW_MS = 1_800_000_000_000
 UNITS = [Context(f"user-{number}") for number in range(400)]
-SPARED = frozenset({"off"})
 VARIANTS = {"off": 0, "a": 1, "b": 2}
 
 
@@ -36,7 +35,7 @@ def split(weights: dict[str, int], **fields: Any) -> FlagDefinition:
 
 
 def step(before: FlagDefinition, after: FlagDefinition) -> Hold:
-    return Hold(raised(dealt(before, NOW_MS), dealt(after, NOW_MS), SPARED), "off", "it hurts")
+    return Hold(raised(dealt(before, NOW_MS), dealt(after, NOW_MS), "off", "off"), "off", "it hurts")
 
 
 def served(definition: FlagDefinition, hold: Hold | None = None) -> list[str | None]:
@@ -93,11 +92,21 @@ def test_a_split_among_candidates_alone_is_held_by_its_rollout() -> None:
     assert served(after, step(before, after)) == served(before)
 
 
+def test_shares_among_candidates_alone_cannot_go_back() -> None:
+    assert step(split({"a": 1, "b": 1}), split({"a": 4, "b": 1})).rules == {}
+
+
+def test_what_was_dealt_by_an_attribute_goes_back_by_it_even_when_everyone_is_served() -> None:
+    by = {"name": "r", "rollout": {"percent": 5, "by": "organization"}, "serve": "on"}
+    hold = read_hold(hold_document(Hold(dealt(flag(by), NOW_MS), "off")), "off")
+    assert held(flag({"name": "r", "serve": "on"}), hold).rules == flag(by).rules
+
+
 def test_a_ramp_by_schedule_is_held_at_every_later_step() -> None:
     steps = [{"from": "2026-01-01", "percent": 5}, {"from": "2026-06-01", "percent": 50}]
     ramp = flag({"name": "r", "rollout": {"steps": steps}, "serve": "on"})
     before_ms = 1_770_000_000_000
-    hold = Hold(raised(dealt(ramp, before_ms), dealt(ramp, NOW_MS), SPARED), "off")
+    hold = Hold(raised(dealt(ramp, before_ms), dealt(ramp, NOW_MS), "off", "off"), "off")
     assert served(ramp, hold) == served(flag(rollout(5)))
 
 
@@ -129,6 +138,8 @@ def test_a_hold_comes_back_from_json_as_it_was_and_is_told_in_words() -> None:
         {"r": {"percent": True, "shares": {"on": 1}}},
         {"r": {"percent": "5", "shares": {"on": 1}}},
         {"r": {"percent": 5, "shares": {"on": 1}, "more": 1}},
+        {"r": {"percent": 5, "shares": {"on": 1}, "by": "unit"}},
+        {"r": {"percent": 5, "shares": {"on": 1}, "by": []}},
         {"r": {"percent": 5, "shares": {"on": 1}}, "s": None},
         {f"r{number}": {"percent": 5, "shares": {"on": 1}} for number in range(251)},
     ],
