@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from flagkit.changes import Author
 from flagkit.clock import Clock
+from flagkit.core.holds import hold_text
 from flagkit.core.model import FlagDefinition
 from flagkit.core.policy import ROLLBACK
 from flagkit.fleets import Counts, Trial
@@ -212,6 +213,8 @@ class Trials:
             state = "tripped"
         elif said.why is not None:
             state = "found"
+        elif of_file and definition.held is not None:
+            state, served = "held", f"{hold_text(definition.held)}: {definition.held.why}"
         else:
             state = "judging" if any(said.evidence["calls"]) else "waiting"
         named = {"control": kept.control, "action": None if guard is None else guard.action, "state": state}

@@ -119,6 +119,8 @@ def test_what_a_process_holds_is_served_and_told_to_all(site: Site) -> None:
     assert hold_document(flag.held) == rules, "what was found first stays"
     changes = site.get("/v1/changes", READ).json["changes"]
     assert [(change["by"], change["command"], change["flag"]) for change in changes][-1] == ("guard", "hold", "f")
+    (state,) = site.service.trials.states()
+    assert (state["state"], state["why"]) == ("held", 'rule "half" at 5 %: it hurts')
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"rules": {}, "why": ""}', b'{"rules": 5}', b"x" * 3000])
