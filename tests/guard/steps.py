@@ -129,14 +129,16 @@ def delay(part: int, repetitions: int, rate: float, bars: dict[float, float], pr
 
 @row("S3", "both arms fail more often from the step on, 1 %: calls", quick=8, full=100)
 def _(repetitions: int, whole: bool) -> Outcome:
-    return delay(43, repetitions, 0.01, {5: 600, 10: 150, 50: 20} if not whole else {3: 6000, 5: 600, 10: 150, 50: 20})
+    return delay(
+        43, repetitions, 0.01, {5: 600, 10: 120, 50: 15} if not whole else {3: 16_000, 5: 600, 10: 120, 50: 15}
+    )
 
 
 @row("S4", "the same at 0.1 %", quick=8, full=100)
 def _(repetitions: int, whole: bool) -> Outcome:
-    return delay(44, repetitions, 0.001, {10: 2000, 50: 150} if not whole else {5: 20_000, 10: 2000, 50: 150})
+    return delay(44, repetitions, 0.001, {10: 1900, 50: 100} if not whole else {5: 19_000, 10: 1900, 50: 100})
 
 
 @row("S5", "the same at 1 %, 8 processes that each know their own calls", quick=4, full=100)
 def _(repetitions: int, whole: bool) -> Outcome:
-    return delay(45, repetitions, 0.01, {10: 2000, 50: 200} if not whole else {5: 20_000, 10: 2000, 50: 200}, 8)
+    return delay(45, repetitions, 0.01, {10: 650, 50: 45} if not whole else {5: 5800, 10: 650, 50: 45}, 8)
