@@ -17,19 +17,18 @@ _ALPHA: Final = 0.01
 _WATCHED_S: Final = 1800.0
 #: Counted calls without which the rate before a step is not known.
 _KNOWN: Final = 1000
-#: What is known is that of so many calls, or twice as many: enough for a rate of 1 in 1000.
+#: What is known is that of so many calls of one group, or twice as many: enough for a rate of 1 in 1000.
 _SPAN: Final = 50_000
 #: What is borne, relative to the upper limit of the rate before.
 _FACTOR: Final = 2.0
 
 
 class _Span:
-    """Calls and failures by group of their unit's history, in at most 50,000 calls that came one after another."""
+    """Calls that came one after another, and their failures, by group of their unit's history."""
 
-    __slots__ = ("calls", "failures", "passed")
+    __slots__ = ("calls", "failures")
 
     def __init__(self) -> None:
-        self.passed = 0
         self.calls = [0] * GROUPS
         self.failures = [0] * GROUPS
 
@@ -44,12 +43,12 @@ class Interference:
     after their first one, so that the rate of a window's first calls is another than that of its last ones.
     """
 
-    __slots__ = ("_before", "_from_s", "_limit", "_now", "_since", "_test", "_until_s")
+    __slots__ = ("_before", "_calls", "_from_s", "_limit", "_now", "_since", "_test", "_until_s")
 
     def __init__(self, processes: int = 1) -> None:
         self._limit = processes / _ALPHA
         self._before: _Span | None = None
-        self._now = _Span()
+        self._begin()
         self._test: RatesEProcess | None = None
         #: Calls and failures since the step: of the control, then of the candidates.
         self._since = [0, 0, 0, 0]
@@ -63,7 +62,8 @@ class Interference:
         """
         rates = self._rates() if raised else None
         self._test = None if rates is None else RatesEProcess(rates)
-        self._before, self._now = None, _Span()
+        self._before = None
+        self._begin()
         self._since = [0, 0, 0, 0]
         self._from_s, self._until_s = now_s, now_s + _WATCHED_S
 
@@ -72,21 +72,27 @@ class Interference:
 
         group: of its unit's history; None: it does not count.
         """
-        now = self._now
-        now.passed += 1
-        if group is not None and began_s >= self._from_s:
-            now.calls[group] += 1
-            now.failures[group] += failed
-            if self._test is not None:
-                return self._tested(self._test, group, arm, failed, began_s)
-        if now.passed >= _SPAN and self._test is None:
-            self._before, self._now = now, _Span()
+        if group is None or began_s < self._from_s:
+            return False
+        calls = self._calls
+        calls[group] += 1
+        if failed:
+            self._now.failures[group] += 1
+        if self._test is not None:
+            return self._tested(self._test, group, arm, failed, began_s)
+        if calls[group] >= _SPAN:
+            self._before = self._now
+            self._begin()
         return False
 
     def evidence(self) -> dict[str, Any]:
         """What the latest verdict rests on, as plain JSON values: calls and failures of both arms since the step."""
         since = self._since
         return {"calls": since[:2], "failures": since[2:]}
+
+    def _begin(self) -> None:
+        self._now = _Span()
+        self._calls = self._now.calls
 
     def _tested(self, test: RatesEProcess, group: int, arm: int, failed: bool, began_s: float) -> bool:
         if began_s > self._until_s:

@@ -258,6 +258,24 @@ def test_the_processes_of_a_host_hold_it_together_and_one_that_starts_knows(tmp_
         each.client.close()
 
 
+def test_how_often_calls_failed_long_ago_is_forgotten() -> None:
+    watched, draw = Interference(), random.Random(5)
+    for rate, calls in ((0.2, 50_000), (0.01, 100_000)):
+        for _ in range(calls):
+            assert not watched.ended(0, 0, draw.random() < rate, 0.0)
+    watched.step(True, 0.0)
+    assert any(watched.ended(0, 0, draw.random() < 0.1, 1.0) for _ in range(500))
+
+
+def test_calls_from_before_a_step_say_nothing_of_it() -> None:
+    watched, draw = Interference(), random.Random(5)
+    for _ in range(5000):
+        watched.ended(0, 0, draw.random() < 0.01, 0.0)
+    watched.step(True, 10.0)
+    assert not any(watched.ended(0, 0, True, 9.0) for _ in range(500))
+    assert any(watched.ended(0, 0, True, 10.0) for _ in range(500))
+
+
 def test_what_two_processes_of_a_host_hold_of_a_flag_both_hold(tmp_path: Path) -> None:
     both = [site(rollout(5, name="a"), rollout(5, name="b"), state_dir=tmp_path) for _ in range(2)]
     for each, name in zip(both, ("a", "b"), strict=True):  # each sees the step of one rule only
