@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from flagkit.clock import Clock
 from flagkit.production.alerts import Alert, Alerts, Messenger
-from flagkit.production.guards import Told
+from flagkit.production.told import Told
 from flagkit.runtime.handlers import EventDetails
 from flagkit.runtime.worker import Worker
 
@@ -39,8 +39,13 @@ class Alerting:
     def tripped(self, told: Told) -> None:
         """A guard has found out something."""
         notice = told.notice
-        done = f"is rolled back to {notice.control}" if told.rolled_back else "is not rolled back"
-        message = f"{notice.candidate} {done}, revision {notice.revision}: {notice.why}"
+        if told.rolled_back:
+            done = f"{notice.candidate} is rolled back to {notice.control}"
+        elif told.held:
+            done = f"goes back a step of its ramp and is held there: {', '.join(told.held)}"
+        else:
+            done = f"{notice.candidate} is not rolled back" if notice.candidate else "is served as before"
+        message = f"{done}, revision {notice.revision}: {notice.why}"
         self.alerts.over("trip", notice.flag)
         self.alerts.raise_("trip", notice.flag, message)
 

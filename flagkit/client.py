@@ -48,10 +48,10 @@ from flagkit.sources import File, Source
 if TYPE_CHECKING:
     from flagkit.fleets import Fleet
     from flagkit.production.alerts import Messenger
-    from flagkit.production.guards import Told
     from flagkit.production.overrides import SignedOverrides
     from flagkit.production.shadow import Shadow
     from flagkit.production.shadow_desk import ShadowDesk
+    from flagkit.production.told import Told
     from flagkit.runtime.usage import Reporting
     from flagkit.shadowing import Shadowing
 
@@ -153,11 +153,11 @@ class Client:
             changed=self._changed,
             ended=self._slumber,
             observe=ends.sink is not None,
-            trips=self._guarding.trips,
+            taken_back=self._guarding.taken_back,
             stands=self._stands,
         )
         self._alerting = Alerting(ends.webhook, self._clock, self._feed.handlers.emit, self._labels)
-        self._guarding.use(self._feed.current.retrip)
+        self._guarding.use(self._feed.current.retrip, self._feed.snapshot.now_ms)
         self._recording = (
             Recording(
                 ends.sink, self._config, self._clock, self._feed.environment, self._slumber, self._guards.summaries
@@ -648,6 +648,7 @@ class Client:
             overrides=dict(self._overrides.counts) if self._overrides is not None else {},
             remote=feed.inquiries.state if feed.inquiries is not None else None,
             shadows=self._shadowing.statuses if self._shadowing is not None else (),
+            holds=self._guards.book.held(snapshot.definitions),
         )
 
     # -- within ------------------------------------------------------------------------------------------------------

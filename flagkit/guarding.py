@@ -1,7 +1,7 @@
 """``Guarding``: everything between gates and a way back, put together once, as ``Feed`` and ``Recording`` are.
 
-The client asks it for branches and trips, and starts it. Guards, their clockwork, the fleet and alerts know nothing of
-each other's threads, which are made here; none runs before a flag has a guard.
+The client asks it for branches and what is taken back, and starts it. Guards, their clockwork, the fleet and alerts
+know nothing of each other's threads, which are made here; none runs before a flag has a guard.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from flagkit.clock import Clock
 from flagkit.config import Config
 from flagkit.core.model import Definitions, FlagDefinition
 from flagkit.core.policy import GuardPolicy
-from flagkit.core.snapshot import Trips
+from flagkit.core.snapshot import TakenBack
 from flagkit.fleets import Fleet
 from flagkit.production.comparison import Comparison
-from flagkit.production.guards import Guards, Told
+from flagkit.production.guards import Guards
 from flagkit.production.host import Host
 from flagkit.production.lane import Lane
 from flagkit.production.tally import Tally
+from flagkit.production.told import Told
 from flagkit.production.trial import Counting, Trial
 from flagkit.production.watch import Watch
 from flagkit.runtime.backoff import SYSTEM_RANDOM
@@ -50,7 +51,7 @@ class Guarding:
         self._tell = tell
         self._fleet = fleet
         self._owner = ""
-        self.guards = Guards(clock, self._trial, self._told, self.owner)
+        self.guards = Guards(clock, self._trial, self._told, self.owner, config.processes)
         self._learned: Definitions | None = None
         self._recalled = False
         self._storage = Storage("guards", clock)
@@ -64,17 +65,17 @@ class Guarding:
             self._lane = Lane(self.guards, fleet, self._link, self.owner, tell, self._alone)
             self._workers.append(Worker("flagkit-fleet", self._lane.step, clock, ended=ended))
 
-    def use(self, retrip: Callable[[], None]) -> None:
-        """What takes other ``trips`` into use. For a constructor."""
-        self.guards.retrip = retrip
+    def use(self, retrip: Callable[[], None], now_ms: Callable[[], int]) -> None:
+        """What takes another ``taken_back`` into use, and the clock that definitions go by. For a constructor."""
+        self.guards.retrip, self.guards.now_ms = retrip, now_ms
 
     def owner(self) -> str:
         """What the others know this process by: 32 hex digits, made when first asked for."""
         self._owner = self._owner or os.urandom(16).hex()
         return self._owner
 
-    def trips(self, definitions: Definitions) -> Trips:
-        """What is served instead of what has tripped, in definitions that come into use.
+    def taken_back(self, definitions: Definitions) -> TakenBack:
+        """What is served instead of what has tripped, and what is held, in definitions that come into use.
 
         The first time that there is something to guard the disk is asked: nobody gets an answer before.
         """
@@ -88,7 +89,7 @@ class Guarding:
             retrip, self.guards.retrip = self.guards.retrip, _later
             self._watch.recall()
             self.guards.retrip = retrip
-        return self.guards.trips(definitions)
+        return self.guards.taken_back(definitions)
 
     def start(self) -> None:
         """Have the clockwork run, if there is anything to guard. Cheap when it does. Raises: nothing."""

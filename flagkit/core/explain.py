@@ -14,6 +14,7 @@ from flagkit.boundary import contained
 from flagkit.context import Context
 from flagkit.core import bucketing
 from flagkit.core.conditions import Conditions, key_reader, reader
+from flagkit.core.holds import hold_text
 from flagkit.core.logic import Forced
 from flagkit.core.model import (
     UNIT,
@@ -128,7 +129,7 @@ class Explanation(NamedTuple):
 def explain(snapshot: Snapshot, flag: str, context: Context, forced: Forced = None) -> Explanation:
     """How ``snapshot.decide(flag, context, forced)`` comes about. Raises: nothing."""
     decision = snapshot.decide(flag, context, forced)
-    definition = snapshot.definitions.flags.get(flag) if issubclass(type(flag), str) else None
+    definition = snapshot.flag(flag) if issubclass(type(flag), str) else None
     if definition is None:
         outcome = _NO_DEFINITION.get(decision.error_code, "no such flag")
         return Explanation(decision, context.unit_text, (Step("definition", outcome, decided=True),))
@@ -182,6 +183,9 @@ class _Walk:
         if flag.targets:
             target = flag.targets.get(context._key) if isinstance(context._key, bytes) else None
             yield Step("targets", f"serves {target}" if target else "not a target", decided=target is not None)
+        hold = self.snapshot.holds.get(flag.key)
+        if hold is not None:
+            yield Step("hold", f"its guard holds {hold_text(hold)}")
         yield from (self._rule(rule) for rule in flag.rules if rule.is_enrolment)
         yield from self._holdouts()
         yield from (self._rule(rule) for rule in flag.rules if not rule.is_enrolment)

@@ -99,6 +99,37 @@ class Rule(NamedTuple):
         return self.rollout.by if self.rollout else UNIT if self.split else None
 
 
+class Dealing(NamedTuple):
+    """What a rule deals: of all buckets the first ``threshold``, and of these to each variant its part by weight.
+
+    by: what the unit is.
+    """
+
+    threshold: int
+    shares: Mapping[str, int]
+    by: Path = UNIT
+
+    def most(self, variant: str) -> int:
+        """How many buckets get ``variant``."""
+        return self.threshold * self.shares.get(variant, 0) // sum(self.shares.values())
+
+    def gives_more(self, than: Dealing, variant: str) -> bool:
+        """Whether more units get ``variant`` than by another dealing."""
+        mine = self.threshold * self.shares.get(variant, 0) * sum(than.shares.values())
+        return mine > than.threshold * than.shares.get(variant, 0) * sum(self.shares.values())
+
+
+class Hold(NamedTuple):
+    """Rules that give no candidate more than they dealt at an earlier step of the ramp.
+
+    control: gets the rest, where a rule splits. why: for people.
+    """
+
+    rules: Mapping[str, Dealing]
+    control: str
+    why: str = ""
+
+
 class Prerequisite(NamedTuple):
     flag: str
     variants: tuple[str, ...]
@@ -117,6 +148,7 @@ class FlagDefinition(NamedTuple):
     text: the flag as written, from which its version follows when ``version`` is None.
     segments: names of the segments its conditions use. guard: None without one, or with a bad one.
     tripped: variants that whoever serves the definitions has seen trip in the guard's revision -> why.
+    held: what whoever serves the definitions holds at an earlier step of its ramp, in the guard's revision.
     remarks: what is wrong in it although it is used.
     client: browsers and other clients that anybody may take apart may be told what it answers.
     overridable: on what terms it takes signed overrides; None: it takes none.
@@ -151,6 +183,7 @@ class FlagDefinition(NamedTuple):
     telemetry: Mapping[str, str | int | bool] = {}
     remarks: tuple[Problem, ...] = ()
     overridable: Overridable | None = None
+    held: Hold | None = None
 
     @property
     def is_partial(self) -> bool:

@@ -7,12 +7,14 @@ as it is, with its decisions. Any thread may ask; no lock is taken (compiling tw
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeAlias
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias
 
 from flagkit.boundary import contained
 from flagkit.context import Context
 from flagkit.core.compile import compile_flag, failed, version_of
 from flagkit.core.conditions import Conditions
+from flagkit.core.holds import Holds, held
 from flagkit.core.logic import Decide, Forced, Now
 from flagkit.core.model import Definitions, FlagDefinition
 from flagkit.decision import Decision, ErrorCode, Reason
@@ -22,12 +24,20 @@ _MAX_SHOWN_KEY: Final = 128
 Trips: TypeAlias = Mapping[str, Mapping[str, str]]
 
 
+class TakenBack(NamedTuple):
+    """What guards have taken back: variants that are not served, and rules that are held at an earlier step."""
+
+    trips: Trips = MappingProxyType({})
+    holds: Holds = MappingProxyType({})
+
+
 class Snapshot:
     """One set of definitions, with what is known of them from outside.
 
     definitions: the model. ready: False for the empty one before the first definitions.
     observe: exposures to its decisions may be recorded. now_ms: the definitions' clock.
     stale: flags that have outlived their definitions. trips: flag -> variant whose guard has tripped -> its control.
+    holds: flag -> what its rules are held at.
     compiled: the flags asked for so far, as functions; verbs in a hurry call them straight.
     """
 
@@ -38,6 +48,7 @@ class Snapshot:
         "_samples",
         "compiled",
         "definitions",
+        "holds",
         "now_ms",
         "ready",
         "stale",
@@ -53,11 +64,13 @@ class Snapshot:
         ready: bool = True,
         stale: frozenset[str] = frozenset(),
         trips: Trips | None = None,
+        holds: Holds | None = None,
     ) -> None:
         self.definitions = definitions
         self.ready = ready
         self.stale = stale
         self.trips: Trips = trips or {}
+        self.holds: Holds = holds or {}
         self.now_ms = now_ms
         self._observe = observe
         self._conditions = Conditions(definitions.segments, now_ms, definitions.enrolled)
@@ -114,6 +127,7 @@ class Snapshot:
         *,
         stale: frozenset[str] | None = None,
         trips: Trips | None = None,
+        holds: Holds | None = None,
     ) -> Snapshot:
         """The next snapshot, with what is given changed. Flags compiled here are ready there, anew if need be."""
         new = Snapshot(
@@ -122,6 +136,7 @@ class Snapshot:
             observe=self._observe,
             stale=self.stale if stale is None else stale,
             trips=self.trips if trips is None else trips,
+            holds=self.holds if holds is None else holds,
         )
         compiled = self.compiled.copy()
         changed = new.changes_since(self, compiled)
@@ -146,6 +161,7 @@ class Snapshot:
         segments = before._changed_segments(self)
         marked = before.stale ^ self.stale
         layers, trips = old.layers != new.layers, before.trips != self.trips
+        holds = before.holds != self.holds
         enrolled = {
             key
             for key in old.enrolled.keys() | new.enrolled.keys()
@@ -159,10 +175,11 @@ class Snapshot:
                 or not new_flags[key].segments.isdisjoint(segments)
                 or (layers and new.layer_of(key) != old.layer_of(key))
                 or (trips and self.trips.get(key) != before.trips.get(key))
+                or (holds and self.holds.get(key) != before.holds.get(key))
             )
 
         # Nearly always there is one document after another, and all that differs is a flag or two.
-        look = bool(segments or marked or layers or trips or enrolled)
+        look = bool(segments or marked or layers or trips or holds or enrolled)
         return {
             key
             for key in keys
@@ -194,8 +211,13 @@ class Snapshot:
             spreading = bool(touched)
         return changed
 
-    def _compile(self, key: str) -> Decide | None:
+    def flag(self, key: str) -> FlagDefinition | None:
+        """A flag as it is decided: with what is held of it. None: there is none."""
         flag = self.definitions.flags.get(key)
+        return flag if flag is None or key not in self.holds else held(flag, self.holds[key])
+
+    def _compile(self, key: str) -> Decide | None:
+        flag = self.flag(key)
         if flag is None:
             return None
         compiled = compile_flag(
@@ -209,7 +231,7 @@ class Snapshot:
         return self.compiled.setdefault(key, compiled)
 
     def _compile_sample(self, key: str) -> Decide:
-        flag = self.definitions.flags[key]
+        flag = self.flag(key) or self.definitions.flags[key]
         compiled = compile_flag(
             flag._replace(salt=f"{flag.salt}.shadow"),
             self.definitions,

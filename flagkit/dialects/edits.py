@@ -94,7 +94,7 @@ def serve_all(text: str, flag: str, variant: str) -> Edit:
 
 
 def new_try(text: str, flag: str) -> Edit:
-    """The flag with the next revision of its guard: what has tripped is served again, and judged anew.
+    """The flag with the next revision of its guard: what has tripped or is held is served again, and judged anew.
 
     Raises: EditError, also when the flag has no guard.
     """
@@ -103,7 +103,7 @@ def new_try(text: str, flag: str) -> Edit:
     if guard is None:
         raise EditError(f"{flag}: has no guard, so there is nothing to reset")
     after = put(document.flag(flag), ("guard", "revision"), guard.revision + 1)
-    after = drop(after, ("guard", "tripped"))
+    after = drop(drop(after, ("guard", "tripped")), ("guard", "held"))
     return document.edit(flag, after, f"guard: revision {guard.revision} -> {guard.revision + 1}")
 
 

@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple
 
 from flagkit.core import policy
 from flagkit.core.dates import DATE_FORM, parse_date_ms
-from flagkit.core.model import Condition, FlagDefinition, Overridable, Prerequisite, Rule
+from flagkit.core.holds import read_hold
+from flagkit.core.model import Condition, FlagDefinition, Hold, Overridable, Prerequisite, Rule
 from flagkit.core.policy import GuardPolicy
 from flagkit.dialects.fields import (
     At,
@@ -74,6 +75,7 @@ _MAX_RULES: Final = 250  # a flag is compiled at its first question, in time tha
 class _Guard(NamedTuple):
     policy: GuardPolicy | None = None
     tripped: Mapping[str, str] = {}
+    held: Hold | None = None
     remarks: tuple[Problem, ...] = ()
 
 
@@ -127,6 +129,7 @@ def read_flag(key: str, value: object, text: str, at: At, faults: Faults) -> Fla
         segments=_segments(rules, exclude),
         text=text,
         tripped=guard.tripped,
+        held=guard.held,
         client=read_bool(raw["client"], (at, "client"), faults) if "client" in raw else False,
         overridable=_overridable(raw["overridable"], (at, "overridable"), faults) if "overridable" in raw else None,
         early_access=early_access,
@@ -232,6 +235,7 @@ def _guard(value: object, variants: Mapping[str, Any], flag: str, at: At) -> _Gu
     faults = Faults()
     raw = dict(read_object(value, at, faults))
     tripped = raw.pop("tripped", {})
+    held = _held(raw.pop("held"), (at, "held"), faults) if "held" in raw else None
     unknown_fields(raw, policy.FIELDS, at, faults)
     for field in raw.keys() & policy.FIELDS:
         expected = policy.expected_of(field, raw[field])
@@ -243,10 +247,19 @@ def _guard(value: object, variants: Mapping[str, Any], flag: str, at: At) -> _Gu
         read_choice(variant, variants, (at, "tripped"), faults)
         read_text(why, ((at, "tripped"), variant), faults)
     if not faults.found:
-        return _Guard(GuardPolicy(**raw), tripped)
+        return _Guard(GuardPolicy(**raw), tripped, held)
     found = sorted(faults.problems(flag, refused=False))
     without = [problem._replace(message=f"{problem.message}; the flag is served without a guard") for problem in found]
     return _Guard(remarks=tuple(without))
+
+
+def _held(value: object, at: At, faults: Faults) -> Hold | None:
+    """What a service holds. The control's name is not in it: whoever serves it knows."""
+    raw = read_object(value, at, faults)
+    hold = read_hold(raw.get("rules"), "", read_text(raw.get("why"), (at, "why"), faults))
+    if hold is None:
+        faults.expected((at, "rules"), raw.get("rules"), "an object: rule -> percent, 0 to 100, and shares, by variant")
+    return hold
 
 
 def _expires(value: object, at: At, faults: Faults) -> str | None:

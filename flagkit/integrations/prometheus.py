@@ -81,6 +81,7 @@ class Collector(Collecting):
     def _of_client(self, status: Status | None) -> Iterator[Metric]:
         name = self._namespace
         tripped = GaugeMetricFamily(f"{name}_tripped", "Flags that a guard has rolled back.", labels=("flag",))
+        held = GaugeMetricFamily(f"{name}_held", "Flags that a guard holds at an earlier step.", labels=("flag",))
         ready = GaugeMetricFamily(f"{name}_ready", "Whether definitions are loaded.")
         age = GaugeMetricFamily(f"{name}_definitions_age_seconds", "Since the source last confirmed the definitions.")
         recorded = CounterMetricFamily(f"{name}_events_recorded", "Events recorded.")
@@ -91,6 +92,8 @@ class Collector(Collecting):
             ready.add_metric((), status.ready)
             for flag in status.trips:
                 tripped.add_metric((flag,), 1)
+            for flag in status.holds:
+                held.add_metric((flag,), 1)
             if status.age_s is not None:
                 age.add_metric((), status.age_s)
         account = status.account if status is not None else None
@@ -100,7 +103,7 @@ class Collector(Collecting):
             pending.add_metric((), account.pending)
             for reason, count in account.lost.items():
                 lost.add_metric((reason,), count)
-        yield from (tripped, ready, age, recorded, delivered, lost, pending)
+        yield from (tripped, held, ready, age, recorded, delivered, lost, pending)
 
 
 def _histogram(buckets: Mapping[int, int]) -> tuple[list[tuple[str, float]], float]:

@@ -263,9 +263,15 @@ class Comparison:
         """The cell of a call's unit."""
         return handle[1]
 
-    def counts(self, handle: Handle) -> bool:
-        """Whether a call counts, on the short clock: it is one of the first of its unit, which had no event."""
-        return handle[4] is not None and not handle[5] & 1 << ERRORS
+    def group(self, handle: Handle) -> int | None:
+        """The group of a call that counts for errors on the short clock; None: it does not, or no longer.
+
+        For a call that has begun and is about to be finished: it is one of the first of its unit, which has not failed.
+        """
+        if handle[4] is None:
+            return None
+        seen = self._short_table[handle[1]]
+        return None if seen >> HAD & _FAILED or not seen else (seen & COUNT).bit_length() - 1
 
     def evidence(self) -> Evidence:
         """What was counted so far."""

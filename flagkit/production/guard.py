@@ -18,6 +18,7 @@ from flagkit.production.call import EXPIRED, NEW, PASSED, UNDER_WAY, Call, Sampl
 from flagkit.production.comparison import CANDIDATE, CONTROL
 from flagkit.production.integrity import Integrity
 from flagkit.production.marks import Mark
+from flagkit.production.ramp import Ramp
 from flagkit.production.trial import Finding, Trial
 
 _HUNG: Final = "Hung"
@@ -25,10 +26,6 @@ _LOOK_S: Final = 0.5
 _MISMATCH: Final = (
     "units do not come in the shares of the rollout, so that something else decides who is compared: "
     "nothing is rolled back by comparing any more"
-)
-_INTERFERENCE: Final = (
-    "both arms fail more often since the last step of the ramp, as if the candidate hurt what they share: "
-    "go back a step"
 )
 #: Beginnings and ends of calls that may wait to be counted. A failure waits for nothing, nor does a call that tries
 #: whether all is well again.
@@ -38,20 +35,22 @@ _CROWD: Final = 64
 class Guard:
     """See the module.
 
-    Args: make, makes the trial of a candidate, by the policy. found, told what a trial found, on whichever thread is
-        counting. failed, told what goes wrong inside.
+    Args: ramp, of the flag. make, makes the trial of a candidate, by the policy. found, told what was found, on
+        whichever thread is counting. failed, told what goes wrong inside.
     """
 
     def __init__(
         self,
         definition: FlagDefinition,
         policy: GuardPolicy,
+        ramp: Ramp,
         make: Callable[[FlagDefinition, GuardPolicy, str, int], Trial],
         found: Callable[[Guard, Trial, Finding], None],
         failed: Callable[[Exception], object],
     ) -> None:
         self.definition = definition
         self.policy = policy
+        self._ramp = ramp
         self._make = make
         self._found = found
         self.serial = Serial(self._count_all, failed, _CROWD)
@@ -74,6 +73,7 @@ class Guard:
         self.serial.after_fork()
         self._under_way = {}
         self._packed = {}
+        self._ramp.after_fork()
         self._start()
 
     def follow(self, definition: FlagDefinition, policy: GuardPolicy, now_s: float) -> None:
@@ -84,7 +84,7 @@ class Guard:
         anew = policy.revision > self.policy.revision or policy.control != self.policy.control
         self.definition, self.policy = definition, policy
         if anew:
-            self.serial.append(self._start)
+            self.serial.append(lambda: self._anew(now_s))
         else:
             self.serial.append(lambda: self._settle(now_s))
         self.serial.drain()
@@ -179,7 +179,8 @@ class Guard:
                     piece.handle = trial, handle
                     integrity = self.integrity
                     if integrity is not None and integrity.begun(rule, arm, trial.counting.cell(handle)):
-                        self._doubt(trial, "mismatch", _MISMATCH)
+                        trial.doubt(_MISMATCH)
+                        self._tell(trial)
                 else:
                     piece.handle = [(trial, trial.start(rule, arm, key)) for trial in trials]
 
@@ -200,11 +201,17 @@ class Guard:
         # Should another thread be doing this just now, it is there the next time.
         self._packed[trial.candidate] = self._packed.get(trial.candidate) or trial.collect()
 
+    def _anew(self, now_s: float) -> None:
+        # What all arms together do has nothing to do with revisions: the rate before this step is known.
+        self._ramp.look(self.definition, self.control, now_s)
+        self._start()
+
     def _settle(self, now_s: float) -> None:
+        self._ramp.look(self.definition, self.control, now_s)
         for trial in self.trials.values():
             trial.settle(self.policy)
             if self.integrity is not None:
-                self.integrity.step(self.definition, trial.candidate, self.control, now_s)
+                self.integrity.step(self.definition, trial.candidate, self.control)
                 if self.definition.tripped:
                     self.rest(True)
 
@@ -225,21 +232,27 @@ class Guard:
         handle = call.handle
         if type(handle) is tuple:
             trial, own = handle
+            group = trial.counting.group(own)
             trial.finish(own, failed, seconds)
-            integrity = self.integrity
-            if (
-                integrity is not None
-                and trial.counting.counts(own)
-                and integrity.ended(failed, call.began_s + call.seconds)
-            ):
-                self._doubt(trial, "interference", _INTERFERENCE)
-        elif handle is not None:
-            for trial, each in handle:
-                trial.finish(each, failed, seconds)
+        elif handle:
+            # A call of the control is one call, however many candidates it is compared with.
+            trial, own = handle[0]
+            group = trial.counting.group(own)
+            for each, its in handle:
+                each.finish(its, failed, seconds)
+        else:
+            return
+        if self._ramp.ended(group, call.branch.candidate is not None, failed, call.began_s):
+            self._found(self, trial, self._interference())
 
-    def _doubt(self, trial: Trial, kind: str, why: str) -> None:
-        trial.doubt(kind, why)
-        self._tell(trial)
+    def _interference(self) -> Finding:
+        evidence = self._ramp.evidence()
+        (calls, candidate_calls), (failures, candidate_failures) = evidence["calls"], evidence["failures"]
+        why = (
+            f"all arms fail more often since the ramp's last step, {failures + candidate_failures} of "
+            f"{calls + candidate_calls} calls, as if the candidate hurt what they share"
+        )
+        return Finding("interference", why, evidence, alert=True, back=self._ramp.back(self.control))
 
     def _drop(self, call: Call) -> None:
         """A call has ended without a result: it failed in nothing, and took no time that is known."""
@@ -266,7 +279,10 @@ class Guard:
             self.sample.look(now_s - self._looked_s)
         if self._looked_s is None or now_s - self._looked_s >= _LOOK_S:
             self._looked_s = now_s
+        stepped = self._ramp.look(self.definition, self.control, now_s)  # by schedule: edits are followed
         for trial in self.trials.values():
+            if stepped:
+                trial.settle(self.policy)
             trial.pass_time(now_s)
             self._tell(trial)
 

@@ -1,28 +1,33 @@
 """``Guards``: the guards of one client: which branch a decision's calls are reported to, and what becomes of findings.
 
-Gates ask ``branch`` and ``probe``; whoever compiles definitions asks ``trips``. A finding becomes a notice here: the
-control is served from the next call on, and whoever listens is told. The clockwork (``watch``) sees to the rest.
+Gates ask ``branch`` and ``probe``; whoever compiles definitions asks ``taken_back``. A finding becomes a notice here:
+the control is served from the next call on, and whoever listens is told. The clockwork (``watch``) sees to the rest.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from flagkit.clock import Clock
 from flagkit.context import Context
 from flagkit.core.conditions import key_reader
-from flagkit.core.model import UNIT, Definitions, FlagDefinition
+from flagkit.core.holds import held as held_at
+from flagkit.core.holds import hold_document
+from flagkit.core.model import UNIT, Definitions, FlagDefinition, Hold
 from flagkit.core.policy import ROLLBACK, GuardPolicy
-from flagkit.core.snapshot import Trips
+from flagkit.core.snapshot import TakenBack
 from flagkit.decision import Decision, Reason
 from flagkit.production.branch import UNCOUNTED, Branch, Counted, Serial
 from flagkit.production.call import Guarded, Marking
 from flagkit.production.guard import Guard, place
 from flagkit.production.host import Notice
 from flagkit.production.metrics import Meter, VariantMetrics, count
+from flagkit.production.ramp import Ramp
 from flagkit.production.standing import GuardStatus
+from flagkit.production.told import Told
 from flagkit.production.trial import Finding, Trial
 from flagkit.production.trips import TripBook, control_of
 
@@ -32,34 +37,12 @@ _MOST_METERS: Final = 10_000
 _CROWD: Final = 512
 
 
-class Told(NamedTuple):
-    """What whoever listens is told of a trip. ``evidence``: plain numbers; ``rolled_back``: False for an alert only."""
-
-    notice: Notice
-    evidence: Mapping[str, Any]
-    rolled_back: bool
-
-    @property
-    def properties(self) -> dict[str, Any]:
-        """For a collector: the properties of a metric event."""
-        notice = self.notice
-        return {
-            "feature_flag.key": notice.flag,
-            "candidate": notice.candidate,
-            "control": notice.control,
-            "revision": notice.revision,
-            "kind": notice.kind,
-            "why": notice.why,
-            "rolled_back": self.rolled_back,
-            **self.evidence,
-        }
-
-
 class Guards:
     """See the module.
 
     Args: make, makes the trial of a candidate: definition, policy, candidate, number of candidates. tell, told of trips
-        as they happen, on whichever thread is counting: quick, and raises nothing. owner: of this process.
+        as they happen, on whichever thread is counting: quick, and raises nothing. owner: of this process. processes:
+        how many of the service test by themselves.
     """
 
     def __init__(
@@ -68,12 +51,16 @@ class Guards:
         make: Callable[[FlagDefinition, GuardPolicy, str, int], Trial],
         tell: Callable[[Told], None],
         owner: Callable[[], str],
+        processes: int = 1,
     ) -> None:
         self._clock = clock
+        self._processes = processes
+        #: The clock that definitions go by.
+        self.now_ms: Callable[[], int] = clock.wall_ms
         self._make = make
         self._tell = tell
         self._owner = owner
-        #: Has taken into use that ``trips`` would answer otherwise than it did.
+        #: Has taken into use that ``taken_back`` would answer otherwise than it did.
         self.retrip: Callable[[], None] = _nobody
         self._definitions = Definitions({})
         #: Flag -> a policy given in code, which goes before the definitions'.
@@ -81,6 +68,8 @@ class Guards:
         self.book = TripBook(self.policy_of)
         self.marking = Marking()
         self.guards: dict[str, Guard] = {}
+        #: Flag -> as it is written, what is held of it, and as it is served then.
+        self._as_held: dict[str, tuple[FlagDefinition, Hold, FlagDefinition]] = {}
         self._meters: dict[tuple[str, str | None], Meter] = {}
         self._counting = Serial(count, self._failed, _CROWD)
         #: Name of a metric event -> flags whose guards count it as a failure.
@@ -130,9 +119,9 @@ class Guards:
 
     # -- for whoever compiles definitions
 
-    def trips(self, definitions: Definitions) -> Trips:
-        """What is served instead of what has tripped. Called for every definitions that come into use."""
-        return self.book.trips(definitions)
+    def taken_back(self, definitions: Definitions) -> TakenBack:
+        """What is not served any more, and what is held. Called for every definitions that come into use."""
+        return TakenBack(self.book.trips(definitions), self.book.holds(definitions))
 
     def policy_of(self, flag: FlagDefinition) -> GuardPolicy | None:
         """What a flag's guard goes by: the code's policy, in the higher revision of the two; else its own."""
@@ -174,6 +163,9 @@ class Guards:
     def found(self, guard: Guard, trial: Trial, finding: Finding) -> None:
         """Act on what a trial found. On whichever thread is counting."""
         now_ms = self._clock.wall_ms()
+        if finding.back is not None:
+            self._go_back(guard, finding, finding.back)
+            return
         blank = self.notice_of(guard, trial.candidate)
         if finding.over:
             self.withdraw(blank)
@@ -192,6 +184,27 @@ class Guards:
             self.enter(notice)
         self._tell(Told(notice, finding.evidence, rolled_back))
 
+    def _go_back(self, guard: Guard, finding: Finding, back: Hold) -> None:
+        """A step of the ramp hurts all arms: hold the flag at the one before, beside what is held already."""
+        held = hold_document(back) if guard.policy.action == ROLLBACK else {}
+        if held:
+            self.hold(guard, held, finding.why)
+        notice = self.notice_of(guard, "")._replace(kind=finding.kind, why=finding.why)
+        self._tell(Told(notice, finding.evidence, rolled_back=False, held=held))
+
+    def hold(self, guard: Guard, rules: Mapping[str, Any], why: str) -> None:
+        """Hold these rules (``hold_document``), unless they are held already."""
+        known, _ = self.held(guard)
+        if not rules.keys() <= known.keys():
+            notice = self.notice_of(guard, "")._replace(kind="interference", why=why, at_ms=self._clock.wall_ms())
+            self.enter(notice._replace(held=json.dumps({**rules, **known}), owner=self._owner()))
+
+    def held(self, guard: Guard) -> tuple[Mapping[str, Any], str]:
+        """The rules of a guard's flag that are held, as ``hold_document`` has them, and why."""
+        written = self._definitions.flags.get(guard.definition.key)
+        hold = self.book.hold_of(written) if written is not None else None
+        return (hold_document(hold), hold.why) if hold is not None else ({}, "")
+
     def notice_of(self, guard: Guard, candidate: str) -> Notice:
         """A notice of a candidate, of which there is nothing to say yet."""
         flag, policy = guard.definition, guard.policy
@@ -205,19 +218,19 @@ class Guards:
         """Serve the control from here on; return whether that is news."""
         news = self.book.put(notice)
         if news:
-            self._rest(notice.flag, resting=True)
+            self._rest(notice, resting=True)
             self.retrip()
         return news
 
     def withdraw(self, notice: Notice) -> None:
         """A trip that others had put up is over."""
         self.book.drop(notice.flag, notice.candidate)
-        self._rest(notice.flag, resting=False)
+        self._rest(notice, resting=False)
         self.retrip()
 
-    def _rest(self, flag: str, *, resting: bool) -> None:
-        guard = self.guards.get(flag)
-        if guard is not None:
+    def _rest(self, notice: Notice, *, resting: bool) -> None:
+        guard = self.guards.get(notice.flag)
+        if guard is not None and notice.candidate:
             guard.rest(resting)
 
     # -- how it stands
@@ -248,8 +261,9 @@ class Guards:
     @property
     def states(self) -> tuple[GuardStatus, ...]:
         """How every trial stands."""
+        held = self.book.held(self._definitions)
         return tuple(
-            trial.status(guard.policy.revision, self.book.why(self._definitions, key, trial.candidate))
+            trial.status(guard.policy.revision, self.book.why(self._definitions, key, trial.candidate), held.get(key))
             for key, guard in self.guards.copy().items()
             for trial in guard.trials.copy().values()
         )
@@ -293,15 +307,28 @@ class Guards:
             by=None if by is None or by == UNIT else key_reader(by),
         )
 
-    def _guard(self, definition: FlagDefinition, policy: GuardPolicy) -> Guard:
-        guard = self.guards.get(definition.key)
+    def _guard(self, written: FlagDefinition, policy: GuardPolicy) -> Guard:
+        guard, definition = self.guards.get(written.key), self._served(written)
         if guard is None:
-            guard = self.guards[definition.key] = Guard(definition, policy, self._make, self.found, self._failed)
+            ramp = Ramp(definition, self.now_ms, self._processes)
+            guard = Guard(definition, policy, ramp, self._make, self.found, self._failed)
+            self.guards[definition.key] = guard
             tripped = [name for name in guard.trials if self.book.why(self._definitions, definition.key, name)]
             guard.rest(bool(tripped))
         elif definition is not guard.definition or policy != guard.policy:
             guard.follow(definition, policy, self._clock.monotonic_s())
         return guard
+
+    def _served(self, written: FlagDefinition) -> FlagDefinition:
+        """A flag as it is served, with what is held of it: the same object as long as both are the same."""
+        hold = self.book.hold_of(written)
+        if hold is None:
+            self._as_held.pop(written.key, None)
+            return written
+        known = self._as_held.get(written.key)
+        if known is None or known[0] is not written or known[1] != hold:
+            known = self._as_held[written.key] = written, hold, held_at(written, hold)
+        return known[2]
 
     def _failed(self, _: Exception) -> None:
         self.faults += 1

@@ -28,9 +28,11 @@ _MOST_TRIPS: Final = 1000
 class Notice(NamedTuple):
     """What one machine knows of a candidate, in one revision of its guard.
 
-    kind: ``errors``, ``latency``, ``slo``, ``breaker``, ``fleet``; or ``""`` while there were only deaths.
+    kind: ``errors``, ``latency``, ``slo``, ``breaker``, ``fleet``, ``interference``; or ``""`` while there were only
+    deaths. candidate: ``""`` where the flag is held at an earlier step, all candidates alike.
     latched: it stays until a higher revision; else whoever put it there, ``owner``, tries again at ``until_ms``.
     deaths: processes that died with nothing but calls of the candidate under way.
+    held: of what is held, ``core.holds.hold_document`` as JSON.
     """
 
     environment: str
@@ -46,6 +48,7 @@ class Notice(NamedTuple):
     tries: int = 0
     deaths: int = 0
     owner: str = ""
+    held: str = ""
 
     @property
     def name(self) -> str:
@@ -95,7 +98,10 @@ class Host:
 
     def put(self, notice: Notice) -> None:
         """Tell the other processes. Raises: OSError."""
-        self._folder().replace(notice.name, json.dumps(notice._asdict()).encode())
+        told = notice._asdict()
+        if not notice.held:
+            del told["held"]  # which processes of an earlier version would not know
+        self._folder().replace(notice.name, json.dumps(told).encode())
 
     def withdraw(self, notice: Notice) -> None:
         """Tell them that it is over. Raises: OSError."""

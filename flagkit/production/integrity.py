@@ -1,10 +1,8 @@
-"""``Integrity``: whether a comparison can be trusted: units come in the shares they are dealt in, and neither arm hurts
-the other.
+"""``Integrity``: whether a comparison can be trusted: whether units come in the shares they are dealt in.
 
 Shares of units that are not as meant (a sample ratio mismatch) say that something else than the rollout decides who is
-compared, and nothing is rolled back by comparing then. After a ramp step, failures of both arms together that are
-clearly more than before it say that the candidate hurts what they share, which no comparison sees. Neither rolls back.
-One thread at a time, the guard's serial; it has no clock. Formulas: docs/guards.md.
+compared, and nothing is rolled back by comparing then. That arms may hurt each other is ``interference``'s matter. One
+thread at a time, the guard's serial; it has no clock. Formulas: docs/guards.md.
 """
 
 from __future__ import annotations
@@ -12,58 +10,28 @@ from __future__ import annotations
 from typing import Final
 
 from flagkit.core.model import FlagDefinition
-from flagkit.production.sequential import SharesTest, SloEProcess, upper_limit
+from flagkit.production.sequential import SharesTest
 
 _CELLS: Final = 65_536
 _MISMATCH: Final = 1000.0
-_INTERFERENCE: Final = 100.0
-_WATCHED_S: Final = 1800.0
-_KNOWN: Final = 1000
-_FACTOR: Final = 2.0
 
 
 class Integrity:
     """Of one flag with one candidate, in one revision of its guard."""
 
-    __slots__ = (
-        "_calls",
-        "_failures",
-        "_pooled",
-        "_seen",
-        "_shares",
-        "_tests",
-        "_until_s",
-        "interference",
-        "mismatch",
-        "resting",
-    )
+    __slots__ = ("_seen", "_shares", "_tests", "mismatch", "resting")
 
     def __init__(self, definition: FlagDefinition, candidate: str, control: str) -> None:
         self._seen = bytearray(_CELLS)
-        self._calls = self._failures = 0
-        self._pooled: SloEProcess | None = None
-        self._until_s = 0.0
         #: The shares of units are not those of the rollout.
         self.mismatch = False
         #: The candidate is not served now, so that its units do not come at all.
         self.resting = False
-        #: Both arms fail more often since the last step of the ramp.
-        self.interference = False
         self._deal(definition, candidate, control)
 
-    def step(self, definition: FlagDefinition, candidate: str, control: str, now_s: float) -> None:
-        """The flag was edited: new shares are tested anew, and for half an hour it is watched what they do to both."""
-        before = self._shares
+    def step(self, definition: FlagDefinition, candidate: str, control: str) -> None:
+        """The flag was edited: new shares are tested anew."""
         self._deal(definition, candidate, control)
-        if self._shares == before:
-            return
-        self._pooled = None
-        if self._calls >= _KNOWN:
-            rate = _FACTOR * upper_limit(self._failures, self._calls)
-            if rate < 1:
-                self._pooled, self._until_s = SloEProcess(rate), now_s + _WATCHED_S
-        self._calls = self._failures = 0
-        self.interference = False
 
     def rest(self, resting: bool) -> None:
         """The candidate is not served from here on, or is again. Any thread."""
@@ -85,22 +53,6 @@ class Integrity:
         test.add(arm)
         self.mismatch = test.value >= _MISMATCH
         return self.mismatch
-
-    def ended(self, failed: bool, now_s: float) -> bool:
-        """A counted call of either arm has ended; return whether interference has just been found."""
-        self._calls += 1
-        self._failures += failed
-        pooled = self._pooled
-        if pooled is None:
-            return False
-        if now_s > self._until_s:
-            self._pooled = None
-            return False
-        pooled.add(failed)
-        self.interference = pooled.value >= _INTERFERENCE
-        if self.interference:
-            self._pooled = None
-        return self.interference
 
     def _deal(self, definition: FlagDefinition, candidate: str, control: str) -> None:
         """The candidate's share of the units that are compared, where it is fixed: by one rule that deals them."""

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from flagkit.core.holds import read_hold
 from flagkit.core.policy import GuardPolicy, expected_of
 from flagkit.fleets import Counts, Judged, Trial
 from flagkit.production.clocks import Evidence, as_numbers
@@ -18,6 +19,9 @@ from flagkit.production.pool import Pool
 #: What of a policy a judge goes by; the rest is for who acts on its word.
 _JUDGED: Final = ("alpha", "error_tolerance", "latency_tolerance", "calls_per_unit", "min_rate")
 _MAX_WHY: Final = 200
+#: What counts begin with that are none: a process says what it holds at an earlier step of a ramp.
+_CLAIM: Final = b"\xffheld"
+_MAX_CLAIM: Final = 2000
 
 
 class Said(NamedTuple):
@@ -25,7 +29,8 @@ class Said(NamedTuple):
 
     windows, pace: for ``Tally.windows``. why: of a verdict; None without one. kind: ``errors`` or ``latency``.
     evidence: plain numbers. anew: what was known before could not be read, and the evidence is only what came since.
-    made: by the counts of the process that is told this: it is the one to tell people.
+    made: by the counts of the process that is told this: it is the one to tell people. held: for ``read_claim``, what
+    some process has found that is to be held; empty: nothing.
     """
 
     windows: tuple[int, int]
@@ -35,6 +40,23 @@ class Said(NamedTuple):
     evidence: Mapping[str, Any] = {}
     anew: bool = False
     made: bool = False
+    held: str = ""
+
+
+def claim(rules: Mapping[str, Any], why: str) -> bytes:
+    """To be handed in as counts: these rules are to be held by all (``core.holds.hold_document``). Empty: too many."""
+    text = json.dumps({"why": why[:_MAX_WHY], "rules": rules}, separators=(",", ":"))
+    return _CLAIM + text.encode() if len(text) <= _MAX_CLAIM else b""
+
+
+def read_claim(held: str) -> tuple[dict[str, Any], str] | None:
+    """The rules and the reason of what is held; None when it is none. Raises: nothing."""
+    try:
+        said = json.loads(held) if 0 < len(held) <= _MAX_CLAIM else {}
+        rules, why = said["rules"], str(said["why"])[:_MAX_WHY]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return (rules, why) if read_hold(rules, "") is not None else None
 
 
 def policy_text(policy: GuardPolicy, candidates: int) -> str:
@@ -67,6 +89,8 @@ class Sitting:
         """
         if self._pool.verdict is not None:
             return True
+        if counts.counted.startswith(_CLAIM):
+            return self._hold(counts.counted[len(_CLAIM) :].decode("utf-8", "replace"))
         try:
             self._pool.take(counts.process, counts.sequence, counts.counted, counts.received_s)
         except ValueError:
@@ -77,11 +101,23 @@ class Sitting:
         """Rules or shares have changed."""
         self._pool.settle()
 
+    def _hold(self, held: str) -> bool:
+        """Take in what is to be held. What is held already stays as it is."""
+        claimed, known = read_claim(held), read_claim(self._pool.held)
+        if claimed is None:
+            return False
+        rules, why = claimed
+        both = claim({**rules, **(known[0] if known is not None else {})}, why)
+        if both and (known is None or not rules.keys() <= known[0].keys()):
+            self._pool.held = both[len(_CLAIM) :].decode()
+        return True
+
     @property
     def said(self) -> Said:
         """What is to be known now."""
         evidence, verdict = self._pool.evidence(), self._pool.verdict
-        said = Said(evidence.windows, self._pool.pace, evidence=as_numbers(evidence), anew=self.anew)
+        held = self._pool.held
+        said = Said(evidence.windows, self._pool.pace, evidence=as_numbers(evidence), anew=self.anew, held=held)
         if verdict is None:
             return said
         return said._replace(why=words(verdict.kind, evidence), kind=verdict.kind)
@@ -96,6 +132,8 @@ def word_of(said: Said) -> str:
     word: dict[str, Any] = {"windows": list(said.windows), "pace": said.pace, "evidence": said.evidence}
     if said.why is not None:
         word |= {"kind": said.kind, "why": said.why}
+    if said.held:
+        word["held"] = said.held
     word |= {name: True for name in ("anew", "made") if getattr(said, name)}
     return json.dumps(word, separators=(",", ":"))
 
@@ -120,7 +158,9 @@ def read_word(word: str) -> Said | None:
             p90, p99 = (float(seconds) for seconds in pace)
             pace = (p90, p99) if 0 < p90 <= p99 else None
         anew, made = said.get("anew") is True, said.get("made") is True
-        known = Said((long, short), pace, evidence=evidence, anew=anew, made=made)
+        held = said.get("held", "")
+        held = held if isinstance(held, str) and read_claim(held) is not None else ""
+        known = Said((long, short), pace, evidence=evidence, anew=anew, made=made, held=held)
         return known if why is None else known._replace(why=str(why)[:_MAX_WHY], kind=str(said["kind"]))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None

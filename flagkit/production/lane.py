@@ -16,8 +16,9 @@ from flagkit.errors import FetchError
 from flagkit.fleets import Counts, Fleet, Judged, Report
 from flagkit.fleets import Trial as Place
 from flagkit.production.guard import Guard
-from flagkit.production.guards import Guards, Told
-from flagkit.production.judge import Said, judge, policy_text, read_word
+from flagkit.production.guards import Guards
+from flagkit.production.judge import Said, claim, judge, policy_text, read_claim, read_word
+from flagkit.production.told import Told
 
 _STEP_S: Final = 1.0
 #: At a step of a ramp most is at stake, and least is known: from then on exchanges are so far apart at first, and each
@@ -71,6 +72,8 @@ class Lane:
         #: Verdicts that were made here, to be told of once they are heard, and those that people were told of.
         self._made: set[Place] = set()
         self._told: set[Place] = set()
+        #: Trial -> the rules that the fleet's judge knows are held.
+        self._known_held: dict[Place, frozenset[str]] = {}
 
     def step(self) -> float:
         """One exchange; return the seconds until the next."""
@@ -83,9 +86,10 @@ class Lane:
         if not trials:
             return pause_s
         self._told &= trials.keys()
+        self._known_held = {place: rules for place, rules in self._known_held.items() if place in trials}
         self._sequence += 1
         reports = [
-            Report(place, policy_text(guard.policy, len(guard.trials)), guard.collect(place.candidate))
+            Report(place, policy_text(guard.policy, len(guard.trials)), self._counted(place, guard))
             for place, guard in trials.items()
         ]
         try:
@@ -113,6 +117,16 @@ class Lane:
     def _place(self, guard: Guard, candidate: str) -> Place:
         return Place(self._guards.environment, guard.definition.key, guard.policy.revision, candidate)
 
+    def _counted(self, place: Place, guard: Guard) -> bytes:
+        """What was counted; or, every other time, what is held here and the judge has not taken in yet."""
+        if self._sequence % 2:
+            rules, why = self._guards.held(guard)
+            if rules and not rules.keys() <= self._known_held.get(place, frozenset()):
+                claimed = claim(rules, why)
+                if claimed:
+                    return claimed
+        return guard.collect(place.candidate)
+
     def _judge(self, place: Place, policy: str, state: bytes | None, counts: Sequence[Counts], now_s: float) -> Judged:
         judged = judge(place, policy, state, counts, now_s)
         if judged.final:
@@ -121,6 +135,10 @@ class Lane:
 
     def _hear(self, place: Place, guard: Guard, said: Said) -> None:
         guard.hear(place.candidate, said.windows, said.pace)
+        held = read_claim(said.held)
+        self._known_held[place] = frozenset(held[0]) if held is not None else frozenset()
+        if held is not None and guard.policy.action == ROLLBACK:
+            self._guards.hold(guard, *held)
         if said.why is None:
             return
         notice = self._guards.notice_of(guard, place.candidate)._replace(kind=said.kind, why=said.why)

@@ -67,7 +67,8 @@ class Reply(NamedTuple):
 class Pool:
     """See the module.
 
-    Args: as of ``Comparison``. verdict: the first; it stays. pace: as of ``Reply``.
+    Args: as of ``Comparison``. verdict: the first; it stays. pace: as of ``Reply``. held: what a judge has to remember
+    beside the counts, a text.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Pool:
         self._slow = [0, 0]
         self.pace: tuple[float, float] | None = None
         self.verdict: Verdict | None = None
+        self.held = ""
 
     def take(self, process: str, sequence: int, packed: bytes, now_s: float) -> Reply:
         """Take in what a process has counted; a flush that was taken in before changes nothing.
@@ -294,6 +296,7 @@ class Pool:
             "pace": self.pace,
             "floor": None if self._floor is None else self._floor.state(),
             "verdict": self.verdict,
+            "held": self.held,
         }
         tables = b"".join(table for clock in self._clocks for table in (clock.table, clock.before or b""))
         text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
@@ -332,11 +335,14 @@ class Pool:
         if pace is not None and not 0 < pace[0] <= pace[1]:
             raise ValueError("no latencies of a control")
         verdict = None if header["verdict"] is None else _verdict(header["verdict"])
+        held = header.get("held", "")  # which an earlier version did not remember
+        if type(held) is not str:
+            raise ValueError("not what is held")
         if tables or len(waiting) != 2 or len(rules) > MAX_RULES or len(processes) > MAX_PROCESSES:
             raise ValueError("not a dump of a pool of this size")
         self._clocks, self._open, self._rules, self._processes = tuple(clocks), waiting, rules, processes
         self._sums, self._slow, self._passed = sums, slow, passed
-        self.pace, self.verdict = pace, verdict
+        self.pace, self.verdict, self.held = pace, verdict, held
         self._floor = floor or self._floor
 
 

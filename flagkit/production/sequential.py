@@ -164,6 +164,39 @@ class SloEProcess(_Restarting):
         self._since = int(since)
 
 
+class RatesEProcess(_Restarting):
+    """As ``SloEProcess``, for calls of several kinds that each have an error rate of their own that is borne.
+
+    One mixture for all of them: the likelihood ratio of a call, of whichever kind, has a mean of at most 1.
+
+    Args: rates, by kind, each over 0; calls of a kind whose rate is 1 or more say nothing.
+    """
+
+    __slots__ = ("_failed", "_passed", "_since", "rates")
+
+    def __init__(self, rates: Sequence[float]) -> None:
+        self.rates = tuple(rates)
+        worse = [[min(0.9, ratio * rate) if rate < 0.9 else (1 + rate) / 2 for ratio in GRID] for rate in rates]
+        self._failed = [[log(e / r) for e in each] if r < 1 else None for r, each in zip(rates, worse, strict=True)]
+        self._passed = [
+            [log((1 - e) / (1 - r)) for e in each] if r < 1 else [] for r, each in zip(rates, worse, strict=True)
+        ]
+        self._since = [0] * len(self.rates)
+        super().__init__()
+
+    def add(self, kind: int, failed: bool) -> None:
+        """Take in a call of the kind ``kind``, from 0."""
+        ups = self._failed[kind]
+        if ups is None:
+            return
+        if not failed:
+            self._since[kind] += 1
+            return
+        passed = [(since, self._passed[each]) for each, since in enumerate(self._since) if since]
+        self._since = [0] * len(self.rates)
+        self._multiply([_bounded(up + sum(since * downs[g] for since, downs in passed)) for g, up in enumerate(ups)])
+
+
 class SharesTest:
     """Whether the arms get the shares of units that they were meant to (a sample ratio mismatch).
 

@@ -10,9 +10,10 @@ class GuardStatus(NamedTuple):
 
     state: ``judging``; ``underpowered`` (so few calls, units or controls that a regression of x5 would take 100,000
         calls of the candidate or more to be found); ``blind`` (hardly a call is the control's, and no error rate is
-        known that it may have); ``tripped``; ``open`` or ``half_open`` (the breaker).
+        known that it may have); ``tripped``; ``open`` or ``half_open`` (the breaker); ``held`` (rules of the flag are
+        at an earlier step of their ramp; it goes on being judged).
     calls, failures: of the control and of the candidate, that count. evidence: the larger of the two clocks' e-value,
-        relative to its limit: 1 trips. why: of a trip.
+        relative to its limit: 1 trips. why: of a trip, or of what is held.
     """
 
     flag: str

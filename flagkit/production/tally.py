@@ -234,9 +234,12 @@ class Tally:
         """The cell of a call's unit."""
         return handle[3] & CELL
 
-    def counts(self, handle: Handle) -> bool:
-        """Whether a call counts: it is one of the first of its unit."""
-        return handle[2] is not None
+    def group(self, handle: Handle) -> int | None:
+        """As of ``Comparison``."""
+        if handle[2] is None:
+            return None
+        seen = self._table[handle[3] & CELL]
+        return None if seen >> HAD & _FAILED or not seen else (seen & COUNT).bit_length() - 1
 
     def evidence(self) -> Evidence:
         """What this process counted. Evidence and limits are the judge's: 0 of 1 here."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
+from flagkit.core.model import Hold
 from flagkit.core.policy import GuardPolicy
 from flagkit.production.breaker import Breaker
 from flagkit.production.comparison import Evidence, Verdict, as_numbers
@@ -38,7 +39,7 @@ class Counting(Protocol):
     def settle(self) -> None: ...
     def evidence(self) -> Evidence: ...
     def cell(self, handle: Any) -> int: ...
-    def counts(self, handle: Any) -> bool: ...
+    def group(self, handle: Any) -> int | None: ...
 
     @property
     def verdict(self) -> Verdict | None: ...
@@ -53,6 +54,7 @@ class Finding(NamedTuple):
     plain numbers.
     latched: it stays until a higher revision; else it is tried again after ``wait_s``, for the ``tries``-th time.
     over: the candidate has turned out well after all, and is served again. alert: it is to be said, and no more.
+    back: what is to be held, of ``interference``.
     """
 
     kind: str
@@ -63,6 +65,7 @@ class Finding(NamedTuple):
     tries: int = 0
     over: bool = False
     alert: bool = False
+    back: Hold | None = None
 
 
 class Trial:
@@ -161,11 +164,10 @@ class Trial:
         self._policy = policy
         self.counting.settle()
 
-    def doubt(self, kind: str, why: str) -> None:
-        """Something is wrong with what is compared: people are to know, and nothing is rolled back for it."""
-        if kind == "mismatch":
-            self._convicted = True
-        self.finding = Finding(kind, why, as_numbers(self.counting.evidence()), alert=True)
+    def doubt(self, why: str) -> None:
+        """Something is wrong with what is compared: people are to know, and nothing is rolled back by comparing."""
+        self._convicted = True
+        self.finding = Finding("mismatch", why, as_numbers(self.counting.evidence()), alert=True)
 
     def collect(self) -> bytes:
         """What was counted for the fleet's judge since the last time."""
@@ -194,28 +196,30 @@ class Trial:
     def deadline_s(self) -> float:
         return self.counting.deadline_s
 
-    def status(self, revision: int, why: str | None) -> GuardStatus:
-        """How it stands. ``why``: of the trip, if one is in force."""
+    def status(self, revision: int, why: str | None, held: str | None = None) -> GuardStatus:
+        """How it stands. ``why``: of the trip, if one is in force; ``held``: what of the flag is held, and why."""
         evidence = self.counting.evidence()
         relative = max(value / limit for value, limit in zip(evidence.evidence, evidence.limits, strict=True))
         return GuardStatus(
             self.flag,
             self.candidate,
             revision,
-            self._state(why, evidence),
+            self._state(why, held, evidence),
             evidence.calls,
             evidence.failures,
             relative,
-            why,
+            why if why is not None else held,
         )
 
     # -- within
 
-    def _state(self, why: str | None, evidence: Evidence) -> str:
+    def _state(self, why: str | None, held: str | None, evidence: Evidence) -> str:
         if self.breaker.state in ("open", "half_open"):
             return self.breaker.state
         if why is not None:
             return "tripped"
+        if held is not None:
+            return "held"
         if self._blind and self._slo is None:
             return "blind"
         calls, failures = evidence.calls, evidence.failures

@@ -16,7 +16,7 @@ from flagkit.boundary import contained
 from flagkit.clock import Clock, DefinitionsClock
 from flagkit.config import Config
 from flagkit.core.model import Definitions, FlagDefinition
-from flagkit.core.snapshot import Snapshot, Trips
+from flagkit.core.snapshot import Snapshot, TakenBack
 from flagkit.dialects import Follow, Followed, Parse
 from flagkit.errors import DefinitionsError, Problem
 from flagkit.log import logger
@@ -31,8 +31,8 @@ class Current:
     """Owner of the snapshot.
 
     fixed: the definitions cannot change, so that they never grow old.
-    trips: what has tripped of the flags of some definitions; asked for each that comes into use. ``retrip`` says that
-        it would answer otherwise now.
+    taken_back: what guards have taken back of the flags of some definitions; asked for each that comes into use.
+        ``retrip`` says that it would answer otherwise now.
     snapshot: what answers now.
     """
 
@@ -46,9 +46,9 @@ class Current:
         observe: bool,
         fixed: bool,
         follow: Follow | None = None,
-        trips: Callable[[Definitions], Trips] = lambda _: {},
+        taken_back: Callable[[Definitions], TakenBack] = lambda _: TakenBack(),
     ) -> None:
-        self._trips = trips
+        self._taken_back = taken_back
         self._parse = parse
         self._follow = follow
         self._publish = publish
@@ -223,13 +223,14 @@ class Current:
             self._store(before, before.following(stale=stale))
 
     def retrip(self) -> None:
-        """Take into use what has tripped by now, and what no longer has. Any thread; quick when nothing is new."""
-        while (trips := self._trips((before := self.snapshot).definitions)) != before.trips:
-            if self._store(before, before.following(trips=trips)):
+        """Take into use what guards have taken back by now. Any thread; quick when nothing is new."""
+        while (new := self._taken_back((before := self.snapshot).definitions)) != (before.trips, before.holds):
+            if self._store(before, before.following(trips=new.trips, holds=new.holds)):
                 break
 
     def _next(self, before: Snapshot, definitions: Definitions) -> Snapshot:
-        return before.following(definitions, stale=frozenset(), trips=self._trips(definitions))
+        trips, holds = self._taken_back(definitions)
+        return before.following(definitions, stale=frozenset(), trips=trips, holds=holds)
 
     def _patience_s(self, flag: FlagDefinition) -> float:
         """How long a flag may go on without confirmation, seconds."""

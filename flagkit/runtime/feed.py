@@ -13,7 +13,7 @@ from flagkit.boundary import contained
 from flagkit.clock import Clock
 from flagkit.config import Config
 from flagkit.core.model import Definitions
-from flagkit.core.snapshot import Snapshot, Trips
+from flagkit.core.snapshot import Snapshot, TakenBack
 from flagkit.dialects import follower, parser
 from flagkit.runtime.bell import Bell
 from flagkit.runtime.current import Current
@@ -35,8 +35,8 @@ class Feed:
 
     Args: changed: told that another snapshot is in use, perhaps more than once. ended: told that a thread is ending
         although nobody asked it to, so that somebody calls ``start`` again. observe: exposures to the decisions may be
-        recorded. trips: what has tripped of the flags of some definitions. stands: told how the definitions stand,
-        after each poll.
+        recorded. taken_back: what guards have taken back of the flags of some definitions. stands: told how the
+        definitions stand, after each poll.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Feed:
         changed: Callable[[], None],
         ended: Callable[[], None],
         observe: bool,
-        trips: Callable[[Definitions], Trips] = lambda _: {},
+        taken_back: Callable[[Definitions], TakenBack] = lambda _: TakenBack(),
         stands: Callable[[EventDetails | None], None] = lambda _: None,
     ) -> None:
         self._stands = stands
@@ -77,7 +77,7 @@ class Feed:
             observe=observe,
             fixed=self._fixed,
             follow=follower(self._source.dialect, facts),
-            trips=trips,
+            taken_back=taken_back,
         )
         self.poller = Poller(self._source, self.current, config, clock)
         self.worker = Worker("flagkit-poll", self.poll, clock, ended=ended)

@@ -111,6 +111,7 @@ class Status(NamedTuple):
     overrides: what became of signed overrides: ``accepted``, or the word for the refusal -> how often.
     remote: what the source's server is asked about; None unless the source was told to.
     shadows: what became of the shadow runs of each flag that has drawn any: each a ``ShadowStatus``.
+    holds: flag -> which rules a guard holds at an earlier step of their ramp, at what percentage, and why.
     """
 
     ready: bool
@@ -134,6 +135,7 @@ class Status(NamedTuple):
     overrides: Mapping[str, int] = {}
     remote: RemoteState | None = None
     shadows: tuple[Any, ...] = ()
+    holds: Mapping[str, str] = {}
 
 
 def worst(*standings: Standing | None) -> Standing | None:

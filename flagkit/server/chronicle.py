@@ -30,6 +30,8 @@ _log = logging.getLogger("flagkit")
 
 _MOST_WAITING: Final = 1000
 _SECTIONS: Final = ("segments", "layers", "holdouts", "environment")
+#: What guards have found, in a guard as it is served.
+_FOUND: Final = frozenset({"tripped", "held"})
 _NOBODY: Final = Author("", "", "edit")
 
 
@@ -188,7 +190,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tu
 def _explains(change: Change, now: str) -> bool:
     """Whether the flag is as the change left it, or off by it: of a bad file only that is served.
 
-    What has tripped is served on top of it, whoever changed the flag.
+    What has tripped, or is held, is served on top of it, whoever changed the flag.
     """
     left, is_now = _without_trips(change.after), _without_trips(now)
     return edits.same(left, is_now) or _is_on(left) is _is_on(is_now) is False
@@ -197,9 +199,9 @@ def _explains(change: Change, now: str) -> bool:
 def _without_trips(text: str) -> str:
     flag = json.loads(text)
     guard = flag.get("guard") if isinstance(flag, dict) else None
-    if not isinstance(guard, dict) or "tripped" not in guard:
+    if not isinstance(guard, dict) or guard.keys().isdisjoint(_FOUND):
         return text
-    return json.dumps({**flag, "guard": {name: value for name, value in guard.items() if name != "tripped"}})
+    return json.dumps({**flag, "guard": {name: value for name, value in guard.items() if name not in _FOUND}})
 
 
 def _said(was: str | None, now: str | None) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from flagkit.clock import Clock
+from flagkit.core.holds import hold_document
 from flagkit.core.model import Definitions
 from flagkit.dialects import native
 from flagkit.dialects.native_envelope import enveloped, one_flag_a_line, without_envelope
@@ -160,6 +161,26 @@ class DefinitionsFile:
             document = without_envelope(json.loads(self.served.body))
             self._serve(self._trips.laid_over(document, served, None), waits=False)
         _log.warning("number %d has rolled back %s of %s: %s", self.served.number, candidate, key, why)
+        return True
+
+    def hold(self, key: str, revision: int, rules: Mapping[str, Any], why: str) -> bool:
+        """Serve it written in a flag's guard that these rules are held; return whether some were not yet.
+
+        rules: ``core.holds.hold_document``. It stays as ``trip`` does. Raises: nothing.
+        """
+        with self._turn:
+            served = self.served.definitions
+            flag = served.flags.get(key)
+            if flag is None or flag.guard is None or flag.guard.revision != revision:
+                return False
+            known = hold_document(flag.held) if flag.held is not None else {}
+            if rules.keys() <= known.keys():
+                return False
+            held = json.dumps({"rules": {**rules, **known}, "why": why})
+            self._trips.add(Trip(key, "", revision, held))
+            document = without_envelope(json.loads(self.served.body))
+            self._serve(self._trips.laid_over(document, served, None), waits=False)
+        _log.warning("number %d holds rules of %s at an earlier step: %s", self.served.number, key, why)
         return True
 
     def enrol(self, enrolled: Mapping[str, Sequence[str]]) -> None:

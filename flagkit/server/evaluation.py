@@ -56,7 +56,12 @@ class Evaluation:
     def publish(self, _: Served | None, after: Served) -> None:
         """Answer from these definitions from now on. One thread at a time."""
         trips = {key: _instead(flag) for key, flag in after.definitions.flags.items() if flag.tripped}
-        self._snapshot = self._snapshot.following(after.definitions, trips=trips)
+        holds = {
+            key: flag.held._replace(control=_control(flag))
+            for key, flag in after.definitions.flags.items()
+            if flag.held is not None
+        }
+        self._snapshot = self._snapshot.following(after.definitions, trips=trips, holds=holds)
 
     def one(self, key: str, body: bytes, *, clients_only: bool) -> Answer:
         """The answer for one flag. Raises: nothing.
@@ -156,8 +161,11 @@ def _needs_unit(snapshot: Snapshot, key: str, context: Context) -> bool:
 
 def _instead(flag: FlagDefinition) -> dict[str, str]:
     """What is served instead of the variants of a flag that have tripped."""
-    control = flag.guard.control if flag.guard is not None and flag.guard.control is not None else flag.off
-    return dict.fromkeys(flag.tripped, control)
+    return dict.fromkeys(flag.tripped, _control(flag))
+
+
+def _control(flag: FlagDefinition) -> str:
+    return flag.guard.control if flag.guard is not None and flag.guard.control is not None else flag.off
 
 
 def _not_json(constant: str) -> NoReturn:

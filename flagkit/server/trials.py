@@ -17,11 +17,12 @@ from typing import Any, Final
 
 from flagkit.changes import Author
 from flagkit.clock import Clock
+from flagkit.core.holds import hold_text
 from flagkit.core.model import FlagDefinition
 from flagkit.core.policy import ROLLBACK
 from flagkit.fleets import Counts, Trial
 from flagkit.fleets.fleet import EXPIRES_S
-from flagkit.production.judge import Sitting, policy_text, word_of
+from flagkit.production.judge import Sitting, policy_text, read_claim, word_of
 from flagkit.server.chronicle import Chronicle
 from flagkit.server.definitions import DefinitionsFile
 from flagkit.server.reports import read_reports
@@ -98,6 +99,8 @@ class Trials:
             words.append({**trial._asdict(), "word": word_of(said._replace(made=process == kept.maker))})
             if said.why is not None:
                 self._roll_back(trial, kept, said.why)
+            elif said.held:
+                self._hold(trial, kept, said.held)
             if kept.changed and now_s - kept.kept_s >= max(_KEEP_S, len(self._sittings) / _KEPT_A_SECOND):
                 self._keep(trial, kept)
         return {"words": words, "left_out": left_out}
@@ -191,6 +194,17 @@ class Trials:
             with self._chronicle.ordered(trial.flag, Author("guard", why, "trip")):
                 self._definitions.trip(trial.flag, trial.revision, trial.candidate, why[:_MAX_WHY])
 
+    def _hold(self, trial: Trial, kept: _Kept, held: str) -> None:
+        definition, guard, claimed = kept.definition, kept.definition.guard, read_claim(held)
+        if claimed is None or guard is None or guard.revision != trial.revision or guard.action != ROLLBACK:
+            return
+        rules, why = claimed
+        known = {rule.name for rule in definition.rules} - (definition.held.rules.keys() if definition.held else set())
+        new = {name: dealing for name, dealing in rules.items() if name in known}
+        if new:
+            with self._chronicle.ordered(trial.flag, Author("guard", why, "hold")):
+                self._definitions.hold(trial.flag, trial.revision, new, why[:_MAX_WHY])
+
     def _state(self, trial: Trial, kept: _Kept) -> dict[str, Any]:
         definition, guard, said = kept.definition, kept.definition.guard, kept.sitting.said
         of_file = guard is not None and guard.revision == trial.revision
@@ -199,6 +213,8 @@ class Trials:
             state = "tripped"
         elif said.why is not None:
             state = "found"
+        elif of_file and definition.held is not None:
+            state, served = "held", f"{hold_text(definition.held)}: {definition.held.why}"
         else:
             state = "judging" if any(said.evidence["calls"]) else "waiting"
         named = {"control": kept.control, "action": None if guard is None else guard.action, "state": state}

@@ -1,5 +1,6 @@
-"""What has tripped, as the service serves it: laid over whatever the file says, until its guard has a higher revision.
+"""What has tripped or is held, as the service serves it.
 
+It is laid over whatever the file says, until the flag's guard has a higher revision.
 It owns that rule, and keeps trips in the ledger, so that neither a restart nor an edit that takes something back
 forgets one. ``definitions`` asks it for each content that is about to be served. It knows no file, number or HTTP.
 """
@@ -14,7 +15,11 @@ from flagkit.core.model import Definitions, FlagDefinition
 
 
 class Trip(NamedTuple):
-    """A candidate that a guard has rolled back, and in which revision of it."""
+    """A candidate that a guard has rolled back, and in which revision of it.
+
+    With ``""`` for a candidate: what a guard holds at an earlier step of a ramp; ``why`` is JSON then, with ``rules``
+    (``core.holds.hold_document``) and ``why``.
+    """
 
     flag: str
     candidate: str
@@ -52,15 +57,20 @@ class Trips:
                 continue
             before = None if served is None else served.flags.get(key)
             guard, revision = _guard(flags[key]["guard"], flag, before)
-            tripped = {trip.candidate: trip.why for trip in self._latched(trips, revision, flag)}
-            if tripped:
-                flags[key] = {**flags[key], "guard": {**guard, "tripped": {**guard.get("tripped", {}), **tripped}}}
+            latched = {trip.candidate: trip.why for trip in self._latched(trips, revision, flag)}
+            held = latched.pop("", None)
+            if latched:
+                guard = {**guard, "tripped": {**guard.get("tripped", {}), **latched}}
+            if held is not None:
+                guard = {**guard, "held": json.loads(held)}
+            if latched or held is not None:
+                flags[key] = {**flags[key], "guard": guard}
         return {**document, "flags": flags}
 
     def _latched(self, trips: dict[str, Trip], revision: int | None, flag: FlagDefinition) -> list[Trip]:
         latched = []
         for trip in tuple(trips.values()):
-            if revision is None or trip.revision < revision or trip.candidate not in flag.variants:
+            if revision is None or trip.revision < revision or trip.candidate not in {"", *flag.variants}:
                 continue
             if trip.revision > revision:
                 # The file was taken back. What clears this trip is the next revision after the one it has now.

@@ -182,3 +182,108 @@ def resumes(client: Client, call: Any, port: int) -> None:
             flushed = True
     assert flushed
     assert "fails more often" in client.status.trips["f"]
+
+
+def ramp(percent: int, **guard: Any) -> dict[str, Any]:
+    rules = [{"name": "ramp", "rollout": {"percent": percent}, "serve": "on"}]
+    return {"rules": rules, "guard": {"latency_tolerance": None, **guard}}
+
+
+class Fleet:
+    """Clients of one fleet in this process, whose calls fail as often as is said."""
+
+    def __init__(self, where: dict[str, Any]) -> None:
+        self.where = where
+        self.clients: list[Client] = []
+        self.chance = random.Random(3)
+
+    def publish(self, flag: dict[str, Any], number: str) -> None:
+        if "service" in self.where:
+            self.where["service"].publish({"f": flag}, number)
+        else:
+            document = {"schema": 1, "environment": "test", "flags": {"f": flag}}
+            Path(self.where["flags"]).write_text(json.dumps(document))
+
+    def client(self) -> Client:
+        config = Config(poll_interval_s=1.0, processes=1)
+        if "service" in self.where:
+            made = Client(self.where["url"], key=self.where["key"], config=config)
+        else:
+            made = Client(
+                source=sources.File(self.where["flags"]), fleet=shared.Redis(self.where["redis"]), config=config
+            )
+        made.start()
+        assert made.wait_ready(10)
+        self.clients.append(made)
+        return made
+
+    def calls(self, client: Client, count: int, failing: float) -> None:
+        for _ in range(count):
+            if client.status.holds:
+                return
+            try:
+                with client.gate("f", f"user-{self.chance.randrange(10**9)}") as gate:
+                    if gate.variant and self.chance.random() < failing:
+                        raise ValueError
+            except ValueError:
+                pass
+
+
+def share(client: Client) -> set[int]:
+    return {user for user in range(2000) if client.peek("f", user).variant == "on"}
+
+
+def until(holds: Any, seconds: float = 5.0) -> None:
+    end_s = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_one_process_finds_of_a_step_all_of_them_go_back_from_and_a_reset_ends_it(
+    way: Any, tmp_path: Path
+) -> None:
+    with way(tmp_path) as where:
+        fleet = Fleet(where)
+        fleet.publish(ramp(5), "2")
+        first, second = fleet.client(), fleet.client()
+        until(lambda: 50 < len(share(first)) < 150 and share(first) == share(second))
+        five = share(first)
+        fleet.calls(first, 3000, 0.01)
+        fleet.calls(second, 10, 0.0)
+        fleet.publish(ramp(25), "3")
+        until(lambda: share(first) == share(second) > five)
+        fleet.calls(first, 3000, 0.2)
+        assert share(first) == five
+        until(lambda: share(second) == five, 3.0)
+        assert second.status.holds["f"].startswith('rule "ramp" at 5 %: all arms fail more often')
+        late = fleet.client()
+        fleet.calls(late, 1, 0.0)
+        until(lambda: share(late) == five, 3.0)
+        fleet.publish(ramp(25, revision=1), "4")
+        until(lambda: all(share(each) > five and not each.status.holds for each in fleet.clients))
+        for client in fleet.clients:
+            client.close()
+
+
+def test_a_service_serves_what_is_held_with_the_first_answer_and_after_a_restart(tmp_path: Path) -> None:
+    with through_service(tmp_path) as where:
+        service, fleet = where["service"], Fleet(where)
+        fleet.publish(ramp(5), "2")
+        first = fleet.client()
+        until(lambda: 50 < len(share(first)) < 150)
+        five = share(first)
+        fleet.calls(first, 3000, 0.01)
+        fleet.publish(ramp(25), "3")
+        until(lambda: share(first) > five)
+        fleet.calls(first, 3000, 0.2)
+        until(lambda: first._feed.snapshot.definitions.flags["f"].held is not None)
+        first.close()
+        service.kill()
+        service.start()
+        fleet.where["url"] = service.url
+        later = fleet.client()
+        assert share(later) == five
+        assert later.status.holds.keys() == {"f"}
+        later.close()

@@ -270,8 +270,10 @@ def test_any_edit_put_back_gives_the_same_bytes(data: st.DataObject, flags: dict
     assert text[: span.value] + edit.after + text[span.end :] == edit.text
 
 
-def test_reset_is_the_next_revision_of_the_guard_and_ends_what_tripped() -> None:
-    text = '{"schema": 1, "flags": {"f": {"guard": {"alpha": 0.05, "revision": 3, "tripped": {"on": "errors"}}}}}'
+def test_reset_is_the_next_revision_of_the_guard_and_ends_what_tripped_or_is_held() -> None:
+    held = {"rules": {"r": {"percent": 5, "shares": {"on": 1}}}, "why": "it hurts"}
+    guard = {"alpha": 0.05, "revision": 3, "tripped": {"on": "errors"}, "held": held}
+    text = json.dumps({"schema": 1, "flags": {"f": {"guard": guard}}})
     edit = edits.new_try(text, "f")
     assert flag_of(edit) == {"guard": {"alpha": 0.05, "revision": 4}}
     assert edit.summary == "guard: revision 3 -> 4"

@@ -75,6 +75,7 @@ MATHEMATICS = tuple(
         "judge",
         "metrics",
         "integrity",
+        "interference",
     )
 )
 #: Room -> what it may import that is neither flagkit's nor Python's. Integrations may import what they integrate.

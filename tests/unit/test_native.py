@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flagkit.core.compile import version_of
-from flagkit.core.model import Definitions
+from flagkit.core.model import Dealing, Definitions, Hold
 from flagkit.dialects import native
 from flagkit.errors import DefinitionsError, Problem
 
@@ -295,6 +295,33 @@ def test_what_has_tripped_is_read_with_its_guard_and_does_not_make_another_versi
     assert read.problems == ()
     assert read.definitions.flags["f"].tripped == {"on": "errors"}
     assert version_of(read.definitions.flags["f"]) == version_of(parsed({"f": flag}).definitions.flags["f"])
+
+
+HELD = {"rules": {"r": {"percent": 2.5, "shares": {"on": 1}}}, "why": "it hurts"}
+
+
+def test_what_is_held_is_read_with_its_guard_and_does_not_make_another_version() -> None:
+    flag = {**ON, "guard": {"revision": 3}}
+    read = parsed({"f": {**flag, "guard": {"revision": 3, "held": HELD}}})
+    assert read.problems == ()
+    assert read.definitions.flags["f"].held == Hold({"r": Dealing(2500, {"on": 1})}, "", "it hurts")
+    assert version_of(read.definitions.flags["f"]) == version_of(parsed({"f": flag}).definitions.flags["f"])
+
+
+@pytest.mark.parametrize(
+    ("held", "path"),
+    [
+        ([], "held"),
+        ({}, "held"),
+        ({**HELD, "why": 5}, "held.why"),
+        ({**HELD, "rules": {"r": {"percent": 300, "shares": {"on": 1}}}}, "held.rules"),
+    ],
+)
+def test_a_hold_that_cannot_be_read_costs_the_guard(held: Any, path: str) -> None:
+    read = parsed({"f": {**ON, "guard": {"held": held}}})
+    assert f"$.flags.f.guard.{path}" in [problem.path for problem in read.problems] or path == "held"
+    assert read.problems
+    assert (read.definitions.flags["f"].guard, read.definitions.flags["f"].held) == (None, None)
 
 
 def test_a_trip_of_what_is_no_variant_costs_the_guard() -> None:

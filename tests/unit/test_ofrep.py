@@ -46,6 +46,11 @@ FLAGS: dict[str, Any] = {
         "guard": {"tripped": {"new": "errors"}},
         "client": True,
     },
+    "held": {
+        "rules": [{"name": "ramp", "rollout": {"percent": 100}, "serve": "on"}],
+        "guard": {"held": {"rules": {"ramp": {"percent": 0, "shares": {"on": 1}}}, "why": "it hurts"}},
+        "client": True,
+    },
     "secret": {"default": "on"},
     **{
         name: {"variants": {"v": value, "none": None}, "off": "none", "default": "v", "client": True}
@@ -205,6 +210,10 @@ def test_every_answer_is_the_one_that_a_client_gives(site):
 def test_a_variant_that_has_tripped_is_not_served(site):
     said = site.one("guarded").json
     assert (said["value"], said["reason"], said["metadata"]["reason"]) == ("o", "DISABLED", "GUARD")
+
+
+def test_what_is_held_at_an_earlier_step_is_served_so(site):
+    assert {site.one("held", {"targetingKey": f"user-{number}"}).json["value"] for number in range(20)} == {False}
 
 
 def test_a_ramp_goes_by_the_service_s_clock(site):

@@ -66,7 +66,8 @@ def test_durations_are_a_histogram_with_exact_counts(make: Make) -> None:
 
 
 def test_definitions_events_and_trips_are_told(make: Make) -> None:
-    client = make({"f": {**HALF, "guard": {}}})
+    held = {"rules": {"half": {"percent": 5, "shares": {"on": 1}}}, "why": "it hurts"}
+    client = make({"f": {**HALF, "guard": {}}, "g": {**HALF, "guard": {"held": held}}})
     client.start()
     client.enabled("f", "user-1")
     client.track("order", "user-1", value=float("nan"))
@@ -81,6 +82,7 @@ def test_definitions_events_and_trips_are_told(make: Make) -> None:
                 if gate.on:
                     raise ValueError
     assert samples(client)["flagkit_tripped", ("f",)] == 1
+    assert samples(client)["flagkit_held", ("g",)] == 1
 
 
 def test_a_client_that_records_nothing_has_no_events_to_tell_of(make: Make) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from sites import READ, WRITE, Answer, Site
 
+from flagkit.core.holds import hold_document
+from flagkit.production.judge import claim, read_claim
 from flagkit.production.tally import Tally
 
 PROCESS = "0" * 32
@@ -94,6 +96,37 @@ def test_a_policy_in_code_is_judged_and_served_by_nobody(site: Site) -> None:
         (word,) = exchange(site, 1, report(flag="free", revision=0, counted=counted(0.2)), process=f"{number:032x}")
     assert json.loads(word["word"])["why"]
     assert site.service.definitions.served.definitions.flags["free"].tripped == {}
+
+
+def claimed(rules: dict[str, Any]) -> str:
+    return base64.b64encode(claim(rules, "it hurts")).decode()
+
+
+def test_what_a_process_holds_is_served_and_told_to_all(site: Site) -> None:
+    rules = {"half": {"percent": 5, "shares": {"on": 1}}}
+    exchange(site, 1, report(counted=claimed({**rules, "no such rule": rules["half"]})))
+    flag = site.service.definitions.served.definitions.flags["f"]
+    assert flag.held is not None
+    assert (hold_document(flag.held), flag.held.why) == (rules, "it hurts")
+    (word,) = exchange(site, 1, report(), process="1" * 32)
+    held = read_claim(json.loads(word["word"])["held"])
+    assert held is not None
+    assert held[0].keys() == {"half", "no such rule"}
+    assert json.loads(word["word"])["evidence"]["calls"] == [0, 0]
+    exchange(site, 2, report(counted=claimed({"half": {"percent": 1, "shares": {"on": 1}}})))
+    flag = site.service.definitions.served.definitions.flags["f"]
+    assert flag.held is not None
+    assert hold_document(flag.held) == rules, "what was found first stays"
+    changes = site.get("/v1/changes", READ).json["changes"]
+    assert [(change["by"], change["command"], change["flag"]) for change in changes][-1] == ("guard", "hold", "f")
+    (state,) = site.service.trials.states()
+    assert (state["state"], state["why"]) == ("held", 'rule "half" at 5 %: it hurts')
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"rules": {}, "why": ""}', b'{"rules": 5}', b"x" * 3000])
+def test_a_claim_that_cannot_be_read_is_left_out(site: Site, text: bytes) -> None:
+    exchange(site, 1, report(counted=base64.b64encode(claim({}, "")[:5] + text).decode()))
+    assert site.service.definitions.served.definitions.flags["f"].held is None
 
 
 def test_counts_that_cannot_be_read_are_left_out(site: Site) -> None:

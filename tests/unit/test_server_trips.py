@@ -60,6 +60,27 @@ def test_what_is_not_there_or_has_tripped_already_changes_nothing(
     assert tripped(site) == {"on": WHY}
 
 
+RULES = {"half": {"percent": 5, "shares": {"on": 1}}}
+
+
+def test_what_is_held_is_served_and_kept_as_a_trip_is(site: Site) -> None:
+    assert site.service.definitions.hold("f", 2, RULES, "it hurts")
+    assert not site.service.definitions.hold("f", 2, {"half": {"percent": 1, "shares": {"on": 1}}}, "again")
+    for _ in range(2):
+        assert guard(site) == {"revision": 2, "tripped": {"on": WHY}, "held": {"rules": RULES, "why": "it hurts"}}
+        restart(site)
+    site.edit(document(owner="search"))
+    assert guard(site)["held"]["rules"] == RULES
+    site.edit(document(guard={"revision": 3}))
+    assert guard(site) == {"revision": 3}
+
+
+@pytest.mark.parametrize(("flag", "revision"), [("none", 2), ("g", 0), ("f", 1), ("f", 3)])
+def test_a_hold_of_what_is_not_there_changes_nothing(site: Site, flag: str, revision: int) -> None:
+    assert not site.service.definitions.hold(flag, revision, RULES, "it hurts")
+    assert site.service.definitions.served.number == 2
+
+
 @pytest.mark.parametrize(
     "edit",
     [
