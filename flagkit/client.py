@@ -7,7 +7,7 @@ raises. Threads start with ``start`` or the first question, and again in a forke
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 from warnings import warn
@@ -468,15 +468,18 @@ class Client:
         """
         return overriding(answers)
 
-    def allow_overrides(self, keys: str | Mapping[str, str]) -> None:
+    def allow_overrides(self, keys: str | Mapping[str, str], *, flags: Collection[str] = ()) -> None:
         """From now on take signed overrides, for flags with ``"overridable": true``; see ``scope``.
 
-        Args: keys, ``"id:secret,id:secret"`` or id -> secret, each of at least 32 characters; all are accepted.
+        Args: keys, ``"id:secret,id:secret"`` or id -> secret, each of at least 32 characters; all are accepted. flags,
+            those that take them where definitions cannot say so: in the formats of other backends.
         Raises: ConfigError, which shows no secret; ModuleNotFoundError without the extra ``overrides``.
         """
         from flagkit.production.overrides import SignedOverrides
 
-        self._overrides = SignedOverrides(keys, self._clock.wall_ms)
+        if flags and self._feed.dialect == "native":
+            raise ConfigError("flags", flags, 'none: native definitions say "overridable": true themselves')
+        self._overrides = SignedOverrides(keys, self._clock.wall_ms, flags)
 
     @contextmanager
     def scope(self, context: object = None, *, override: str | None = None) -> Iterator[Mapping[str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 from flagkit.boundary import contained
@@ -131,12 +131,16 @@ def new_claim(
 class SignedOverrides:
     """Judges tokens for one client, and counts.
 
+    Args: flags, those that take overrides although their definitions do not say so.
     counts: ``accepted``, or the word for a refusal -> how often. There are as many words as this module has.
     """
 
-    __slots__ = ("_keys", "_now_ms", "counts")
+    __slots__ = ("_flags", "_keys", "_now_ms", "counts")
 
-    def __init__(self, keys: str | Mapping[str, str], now_ms: Callable[[], int]) -> None:
+    def __init__(self, keys: str | Mapping[str, str], now_ms: Callable[[], int], flags: Collection[str] = ()) -> None:
+        if isinstance(flags, str) or not all(isinstance(flag, str) and flag for flag in flags):
+            raise ConfigError("flags", flags, 'a collection of the keys of flags, such as ("new-checkout",)')
+        self._flags = frozenset(flags)
         self._keys = Keys(keys)
         self._now_ms = now_ms
         self.counts: dict[str, int] = {}
@@ -165,18 +169,19 @@ class SignedOverrides:
         if claim.unit is not None and claim.unit != unit:
             return "other_unit"
         for key, variant in claim.flags.items():
-            refusal = _refused_by(definitions.flags.get(key), variant, claim)
+            refusal = _refused_by(definitions.flags.get(key), variant, claim, named=key in self._flags)
             if refusal is not None:
                 return refusal
         return None
 
 
-def _refused_by(flag: FlagDefinition | None, variant: str, claim: Claim) -> str | None:
+def _refused_by(flag: FlagDefinition | None, variant: str, claim: Claim, *, named: bool) -> str | None:
     if flag is None:
         return "unknown_flag"
     terms = flag.overridable
     if terms is None:
-        return "not_overridable"
-    if claim.id in terms.revoked or (terms.issued_after_ms is not None and claim.issued_ms <= terms.issued_after_ms):
+        if not named:
+            return "not_overridable"
+    elif claim.id in terms.revoked or (terms.issued_after_ms is not None and claim.issued_ms <= terms.issued_after_ms):
         return "revoked"
     return None if variant in flag.variants else "unknown_variant"

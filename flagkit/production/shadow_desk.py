@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from flagkit.production.shadow_compare import Judge
-from flagkit.production.shadow_policy import AFTER, ShadowPolicy
+from flagkit.production.shadow_policy import AFTER, POOL, ShadowPolicy
 from flagkit.production.shadow_pool import MOST_THREADS, Pace, ShadowPool
 from flagkit.production.shadow_result import ShadowResult, ShadowStatus, type_of
 from flagkit.production.shadow_run import Run
+from flagkit.production.shadow_share import Allowance
 from flagkit.production.shadow_tally import SAMPLED, Failure, ShadowTally
 
 #: Flags of a client that have a desk; calls of a further one are not shadowed.
@@ -24,7 +25,7 @@ _MOST_LATE: Final = 100
 
 
 class ShadowDesk:
-    """One flag's. Its first policy says how many may run, and wait."""
+    """One flag's. Its first policy says how many may run, and wait, and how much those in the pool may compute."""
 
     def __init__(self, flag: str, policy: ShadowPolicy, desks: ShadowDesks) -> None:
         self.flag = flag
@@ -38,9 +39,11 @@ class ShadowDesk:
         self.add = self.tally.add
         self._most = policy.max_running
         self._waiting = policy.max_waiting
-        pace = Pace(policy.cpu_share, desks.cpu_s)
+        self._allowance = Allowance(policy.cpu_share, desks.now_s)
         name = f"flagkit-shadow-{flag}"[:64]
-        self._pool = ShadowPool(name, policy.max_running, policy.max_waiting, desks.spare, pace)
+        self._pool = ShadowPool(
+            name, policy.max_running, policy.max_waiting, desks.spare, Pace(self._allowance, desks.cpu_s)
+        )
         self._late: deque[tuple[Run, ShadowResult]] = deque(maxlen=_MOST_LATE)
         self._clear()
 
@@ -61,7 +64,8 @@ class ShadowDesk:
     # -- on callers' threads
 
     def begin(self, policy: ShadowPolicy, candidate: Any, args: Any, kwargs: dict[str, Any]) -> Run | None:
-        """A run of this call, which was drawn; None when the policy leaves it out, or its arguments cannot be had."""
+        """A run of this call, which was drawn; None when the policy leaves it out, its arguments cannot be had, or the
+        pool would refuse it: then nothing is copied for it."""
         if policy.when is not None:
             try:
                 if not policy.when(*args, **kwargs):
@@ -69,6 +73,10 @@ class ShadowDesk:
             except Exception as error:  # noqa: BLE001 - the boundary to the policy's functions, which name themselves
                 self._refuse("when", error)
                 return None
+        if policy.mode == POOL and not policy.inline and (reason := self._refusal()) is not None:
+            self.add(SAMPLED)
+            self.add(reason)
+            return None
         if policy.copy is not None:
             try:
                 args, kwargs = policy.copy((args, kwargs))
@@ -133,6 +141,14 @@ class ShadowDesk:
         self._pool.close()
 
     # -- within
+
+    def _refusal(self) -> str | None:
+        """Why the pool would not do another run now, if it would not."""
+        if not self._room and self._is_hung():
+            return "hung"
+        if self._allowance.spent:
+            return "over_share"
+        return "queue_full" if self._pool.full else None
 
     def _refuse(self, function: str, error: Exception) -> None:
         self.add(SAMPLED)

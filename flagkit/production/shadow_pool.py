@@ -1,9 +1,9 @@
 """``ShadowPool``: a flag's threads for candidates: few, started when needed, behind a queue of bounded length.
 
 Whoever hands in work never waits, not even for a lock. A thread cannot be ended from outside, so work that
-hangs keeps its thread, and what does not fit any more is refused. A thread that has computed rests, so that callers
-have the processor and the interpreter for themselves most of the time. The threads are daemons and end when the pool is
-closed or gone; in a forked child there are none until the next work comes.
+hangs keeps its thread, and what does not fit any more is refused, as is what would compute more than the flag's
+``Allowance``. The threads are daemons and end when the pool is closed or gone; in a forked child there are none until
+the next work comes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
+from flagkit.production.shadow_share import Allowance
+
 #: Threads of all pools of a client.
 MOST_THREADS: Final = 64
-#: Rests shorter than this are saved up; longer ones than that are not taken in one go. Seconds.
-_SHORTEST_S: Final = 0.005
-_LONGEST_S: Final = 60.0
-Rest = Callable[[threading.Event, float], object]
 
 
 class Work(Protocol):
@@ -34,17 +32,16 @@ class Work(Protocol):
 
 
 class Pace(NamedTuple):
-    """How much a thread computes. share: of a processor. cpu_s: its clock. rest: waits, unless the pool is closed."""
+    """How much the threads may compute. cpu_s: the clock of a thread's CPU time."""
 
-    share: float
+    allowance: Allowance
     cpu_s: Callable[[], float]
-    rest: Rest = threading.Event.wait
 
 
 class _Crew:
     """The threads of one pool in one process, and what they share with whoever hands in work."""
 
-    __slots__ = ("__weakref__", "closing", "idle", "over", "pace", "places", "queue", "spare", "starting", "threads")
+    __slots__ = ("__weakref__", "idle", "over", "pace", "places", "queue", "spare", "starting", "threads")
 
     def __init__(self, most: int, waiting: int, spare: deque[None], pace: Pace) -> None:
         #: Of the kind that may be put to from a signal handler, or a finalizer.
@@ -55,7 +52,6 @@ class _Crew:
         self.spare = spare
         self.idle: deque[None] = deque()
         self.starting = threading.Lock()
-        self.closing = threading.Event()
         self.over = False
         self.pace = pace
 
@@ -73,7 +69,7 @@ class ShadowPool:
         self._name = name
         self._most = most
         self._waiting = waiting
-        self._pace = pace._replace(share=pace.share / most)
+        self._pace = pace
         #: The threads, and what has them end when nobody holds this pool any more.
         self._crew: tuple[_Crew, weakref.finalize[..., ShadowPool]] | None = None
         #: The parent's, let go of when there is somebody to wait for whatever that frees.
@@ -82,10 +78,17 @@ class ShadowPool:
 
     def after_fork(self) -> None:
         """Forget the parent's threads and what waited for them. Assigns only."""
+        self._pace.allowance.after_fork()
         self._left, self._crew = self._crew, None
         if self._left is not None:
             self._left[0].over = True
             self._left[1].detach()
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more may wait now. Any thread; never waits."""
+        crew = self._crew
+        return crew is not None and not crew[0].places
 
     def submit(self, work: Work) -> None:
         """Have ``work`` done, or dropped at once. Never waits. Raises: nothing."""
@@ -142,7 +145,6 @@ def _take(crew: _Crew) -> Work | None:
 
 def _dismiss(crew: _Crew, threads: int) -> None:
     crew.over = True
-    crew.closing.set()
     for _ in range(threads):
         crew.queue.put(None)
 
@@ -171,7 +173,7 @@ def _reinforce(crew: _Crew, name: str, *, patient: bool) -> None:
 
 def _serve(crew: _Crew, name: str) -> None:
     """The life of one thread."""
-    pace, due_s = crew.pace, 0.0
+    allowance, cpu_s = crew.pace
     try:
         while not crew.over:
             crew.idle.append(None)
@@ -183,13 +185,14 @@ def _serve(crew: _Crew, name: str) -> None:
             # Two may have come while this one was idle: what is left is not to wait for what may hang.
             if not crew.idle and not crew.queue.empty():
                 _reinforce(crew, name, patient=True)
-            began_s = pace.cpu_s()
-            work()
+            taken_s = allowance.take()
+            if taken_s is None:
+                work.drop("over_share")  # it was let in before those ahead of it had shown what they take
+            else:
+                began_s = cpu_s()
+                work()
+                allowance.settle(taken_s, cpu_s() - began_s)
             del work
-            due_s += (pace.cpu_s() - began_s) * (1 / pace.share - 1)
-            if due_s >= _SHORTEST_S:
-                pace.rest(crew.closing, min(due_s, _LONGEST_S))
-                due_s = 0.0
     finally:
         crew.spare.append(None)
         crew.threads.append(None)  # whatever ended it, another may take its place

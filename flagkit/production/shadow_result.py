@@ -91,9 +91,10 @@ class ShadowStatus(NamedTuple):
     ``sampled == sum(outcomes.values()) + sum(dropped.values()) + pending``, once nothing is in between.
 
     sampled: calls that were drawn. outcomes: of those compared. pending: waiting or running.
-    dropped: reason -> calls that were not: ``queue_full``; ``hung``, every run is past its budget; ``busy``, as many
-        as may run are running; ``no_thread``; ``copy_error``, ``when_error``, ``after_error``; ``never_run``, by whom
-        ``after`` gave it to; ``interrupted``, the control did not end; ``closed``.
+    dropped: reason -> calls that were not: ``over_share``, the runs have computed as much as ``cpu_share`` lets them;
+        ``queue_full``; ``hung``, every run is past its budget; ``busy``, as many as may run are running; ``no_thread``;
+        ``copy_error``, ``when_error``, ``after_error``; ``never_run``, by whom ``after`` gave it to; ``interrupted``,
+        the control did not end; ``closed``.
     errors: what candidates raised, by type and place -> how often. failures: what functions of the policy raised.
     control_p50_s ... candidate_p99_s: wall time of those that returned, seconds, within 2 %; None without any.
     control_cpu_s, candidate_cpu_s: CPU time, all runs together, seconds.

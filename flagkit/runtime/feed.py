@@ -95,6 +95,11 @@ class Feed:
         """What answers now."""
         return self.current.snapshot
 
+    @property
+    def dialect(self) -> str:
+        """The format of the definitions."""
+        return self._source.dialect
+
     def environment(self) -> str | None:
         return self._config.environment or self.snapshot.definitions.environment
 

@@ -40,7 +40,8 @@ class Bench:
         self._random = random
 
     def policy(self, **settings: Any) -> ShadowPolicy:
-        return ShadowPolicy(**{"publish": self.results.put, **settings})
+        # The clock of most tests stands still, so that no allowance of CPU time would grow.
+        return ShadowPolicy(**{"publish": self.results.put, "cpu_share": 1, **settings})
 
     def shadow(self, candidate: Callable[..., Any], control: Callable[..., Any], **settings: Any) -> Any:
         """The control, shadowed; by a policy of ``settings``."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import queue
 import subprocess
 import sys
 import threading
@@ -18,7 +17,9 @@ from shadows import PATIENCE_S, Bench, eventually
 from flagkit import Client, ShadowPolicy, sources
 from flagkit.clock import SystemClock
 from flagkit.production.shadow_desk import MOST_FLAGS, ShadowDesks
+from flagkit.production.shadow_policy import CPU_SHARE
 from flagkit.production.shadow_pool import MOST_THREADS, Pace, ShadowPool
+from flagkit.production.shadow_share import AHEAD_S, FIRST_S, Allowance
 
 
 @pytest.fixture
@@ -159,6 +160,9 @@ def test_flags_past_the_bound_are_not_shadowed() -> None:
     assert desks.desk("f0", policy) is not None
 
 
+FREE = Pace(Allowance(1, float), float)
+
+
 class Work:
     def __init__(self, do: Callable[[], object] = lambda: None) -> None:
         self.do = do
@@ -174,7 +178,7 @@ class Work:
 def test_all_pools_together_have_so_many_threads_and_no_more() -> None:
     desks, hang = ShadowDesks(lambda: 0.0, lambda: 0.0, lambda: 0.0), Hang()
     before = len(threads_of_shadows())
-    pools = [ShadowPool(f"flagkit-shadow-{number}", 40, 40, desks.spare, Pace(1, float)) for number in range(3)]
+    pools = [ShadowPool(f"flagkit-shadow-{number}", 40, 40, desks.spare, FREE) for number in range(3)]
     work = [[Work(hang) for _ in range(40)] for _ in pools]
     for pool, pieces in zip(pools, work, strict=True):
         for piece in pieces:
@@ -208,7 +212,7 @@ def test_a_thread_that_ends_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None
     def end() -> None:
         raise SystemExit
 
-    pool = ShadowPool("flagkit-shadow-f", 1, 4, desks.spare, Pace(1, float))
+    pool = ShadowPool("flagkit-shadow-f", 1, 4, desks.spare, FREE)
     pool.submit(Work(end))
     eventually(lambda: len(desks.spare) == MOST_THREADS)
     eventually(lambda: not threads_of_shadows())
@@ -219,27 +223,114 @@ def test_a_thread_that_ends_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None
     pool.close()
 
 
-def test_threads_that_have_computed_rest_so_that_they_keep_to_their_share() -> None:
-    desks, rests, used_s = ShadowDesks(float, float, float), queue.SimpleQueue[float](), iter((0, 3, 3, 3.001))
-    pace = Pace(0.5, lambda: next(used_s), lambda closing, seconds: rests.put(seconds))
-    pool = ShadowPool("flagkit-shadow-f", 2, 2, desks.spare, pace)
-    pool.submit(Work())
-    assert rests.get(timeout=PATIENCE_S) == pytest.approx(9)  # one thread of two: a quarter of a processor
-    pool.submit(Work(pool.close))
-    eventually(lambda: len(desks.spare) == MOST_THREADS)
-    assert rests.empty()  # a millisecond is saved up
+# -- what they may compute
 
 
-def test_a_rest_ends_when_the_client_closes(bench: Bench) -> None:
-    desk = bench.desk(max_running=1)
+class Meter:
+    """Runs of a pool of one thread, each of which takes ``cpu_s`` of a clock that only this moves."""
+
+    def __init__(self, share: float, cpu_s: float) -> None:
+        self.bench = Bench()
+        self.cpu_s = self.used_s = 0.0
+        self.takes_s = cpu_s
+        self.bench.desk(cpu_share=share, max_running=1)  # the flag's first policy
+        desk = self.bench.desk()
+        desk._pool._pace = desk._pool._pace._replace(cpu_s=lambda: self.used_s)
+        self.copied = 0
+        self.shadowed = self.bench.shadow(self.candidate, zero, copy=self.copy)
+
+    def copy(self, given: Any) -> Any:
+        self.copied += 1
+        return given
+
+    def candidate(self) -> int:
+        self.used_s += self.takes_s
+        return 0
+
+    def call(self) -> None:
+        """One call, and whatever comes of it."""
+        self.shadowed()
+        eventually(lambda: self.bench.status.pending == 0 and len(self.bench.desk()._room) == 1)
+        eventually(lambda: bool(self.bench.desk()._pool._crew[0].idle) if self.copied else True)
+
+
+@pytest.mark.parametrize("takes_s", [0.02, 0.0004, 3.0])
+def test_runs_take_no_more_than_their_share_of_a_processor(takes_s: float) -> None:
+    meter, seconds = Meter(CPU_SHARE, takes_s), 1000
+    for _ in range(200):
+        meter.call()
+        meter.bench.clock.advance(seconds / 200)
+    bound_s = AHEAD_S + CPU_SHARE * seconds
+    assert meter.used_s <= bound_s + takes_s
+    # What it may take it does take: as far as there were calls for it.
+    assert meter.used_s >= min(bound_s, 199 * takes_s) - takes_s
+    status = meter.bench.status
+    assert (status.sampled, status.pending) == (200, 0)
+    assert sum(status.outcomes.values()) + status.dropped.get("over_share", 0) == 200
+    meter.bench.client.close()
+
+
+def test_a_call_past_the_share_is_dropped_before_its_arguments_are_copied() -> None:
+    meter = Meter(0.5, 3.0)
+    meter.call()
+    for _ in range(5):
+        assert meter.shadowed() == 0
+    assert (meter.copied, meter.bench.status.dropped) == (1, {"over_share": 5})
+    meter.bench.clock.advance(2 * 3 - 2 * AHEAD_S + 0.001)
+    meter.call()
+    assert meter.bench.status.outcomes == {"match": 2}
+    meter.bench.client.close()
+
+
+def test_what_waits_behind_a_run_that_took_all_of_the_share_is_dropped(bench: Bench) -> None:
+    hang = Hang()
+    desk = bench.desk(cpu_share=0.5, max_running=1)
     used_s = iter((0.0, 1000.0))
     desk._pool._pace = desk._pool._pace._replace(cpu_s=lambda: next(used_s))
+    shadowed = bench.shadow(hang, zero)
+    for _ in range(4):
+        shadowed()
+    hang.wait()
+    hang.go.set()
+    eventually(lambda: bench.status.pending == 0)
+    assert (bench.status.outcomes, bench.status.dropped) == ({"match": 1}, {"over_share": 3})
+
+
+@pytest.mark.parametrize("mode", ["inline", "after"])
+def test_runs_outside_of_the_pool_have_no_share_to_keep_to(bench: Bench, mode: str) -> None:
+    desk = bench.desk(cpu_share=0.5)
+    desk._allowance.settle(0, 1000)
+    how = {"mode": mode} if mode == "inline" else {"mode": mode, "after": lambda run: run()}
+    bench.shadow(zero, zero, **how)()
+    assert bench.result().outcome == "match"
     bench.shadow(zero, zero)()
-    bench.result()
-    (thread,) = threads_of_shadows()
-    bench.client.close()
-    thread.join(PATIENCE_S)
-    assert not thread.is_alive()
+    assert bench.status.dropped == {"over_share": 1}
+
+
+def test_until_it_is_known_what_a_candidate_takes_there_is_one_at_a_time() -> None:
+    now_s = [100.0]
+    allowance = Allowance(CPU_SHARE, lambda: now_s[0])
+    first_s = allowance.take()
+    assert (first_s, allowance.take()) == (FIRST_S, None)
+    allowance.settle(FIRST_S, 0.001)  # cheap: several may run
+    assert (allowance.take(), allowance.take()) == (0.001, 0.001)
+    allowance.settle(0.001, 0.09)  # not at all
+    assert allowance.spent
+    now_s[0] += 0.09 / CPU_SHARE
+    assert (allowance.take(), allowance.take()) == (0.09, None)
+    # One that hangs and takes nothing holds up the next for no longer than what is kept aside for it is worth.
+    now_s[0] += 0.09 / CPU_SHARE
+    assert allowance.take() is not None
+
+
+def test_a_share_of_one_is_no_bound() -> None:
+    allowance = Allowance(1, float)
+    allowance.settle(0, 1000)
+    assert allowance.take() is not None
+
+
+def test_by_default_less_than_one_call_in_a_hundred_may_meet_a_candidate() -> None:
+    assert ShadowPolicy().cpu_share == CPU_SHARE < 0.01 / 2
 
 
 # -- handed to somebody else
@@ -428,7 +519,7 @@ def test_a_shadow_in_a_signal_handler_or_finalizer_waits_for_nobody(bench: Bench
 
 
 def test_many_threads_at_once_lose_no_count(bench: Bench) -> None:
-    shadowed = bench.shadow(zero, zero, max_waiting=10_000, cpu_share=1, publish=None)
+    shadowed = bench.shadow(zero, zero, max_waiting=10_000, publish=None)
 
     def work() -> None:
         for _ in range(500):
