@@ -181,10 +181,12 @@ def test_b21_eight_processes_that_start_together_do_not_come_back_together(stage
     began_s = herd(apps)
     time.sleep(9)  # as long as six polls of each
     polls = [asked.at_s - began_s for asked in server.polls() if asked.at_s < began_s + 9]
-    assert len(polls) <= 32, "48 without backing off"
+    # Chance has no bound. Of 50,000 herds that were simulated 16 polled more than 32 times and none more than 34; in 38
+    # more than five came together, in one more than six. Without jitter all eight do, each time.
+    assert len(polls) <= 34, "48 without backing off"
     again = polls[8:]  # without definitions everybody asks at once
     busiest = max(sum(0 <= other - at < 0.19 for other in again) for at in again)
-    assert busiest <= 5, sorted(again)
+    assert busiest <= 6, sorted(again)
 
 
 def herd(apps: list[App]) -> float:
@@ -210,7 +212,7 @@ for _ in range(8):
     child = os.fork()
     if not child:
         client.enabled("half", "u")
-        time.sleep(2.5)
+        time.sleep(4)  # two seconds more than the latest waits, for a machine that is busy
         os._exit(0)
     children.append(child)
 for child in children:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 HERE = shutil.which("redis-server") is not None and find_spec("redis") is not None
 needs_redis = pytest.mark.skipif(not HERE, reason="not installed: redis-server, or the extra redis")
+_PATIENCE_S = 30.0
 
 
 class RedisServer:
@@ -84,6 +87,28 @@ def redis_cluster(directory: Path) -> Iterator[list[RedisServer]]:
     finally:
         for server in servers:
             server.stop()
+
+
+def until_caught_up(replica: RedisServer, master: RedisServer) -> None:
+    """Until the replica has applied all that the master had been told when this began, by whichever connection.
+
+    A connection's WAIT would not do: it waits for what had been written when that connection last said something, so
+    one that only looks on is told that all is well, of a replica that has received nothing of what others wrote since.
+    """
+    import redis
+
+    ends_s = time.monotonic() + _PATIENCE_S
+    with redis.Redis(port=master.port) as there, redis.Redis(port=replica.port) as here:
+        written = there.info("replication")["master_repl_offset"]
+        while not _has(here.info("replication"), master.port, written):
+            assert time.monotonic() < ends_s, "the replica has not caught up"
+            time.sleep(0.01)
+
+
+def _has(said: dict[str, Any], port: int, written: int) -> bool:
+    """Whether a replica of the server at this port has loaded what was there, and applied what came until then."""
+    follows = said["role"] == "slave" and said["master_port"] == port and said["master_link_status"] == "up"
+    return follows and bool(said["slave_repl_offset"] >= written)
 
 
 def _free_port() -> int:

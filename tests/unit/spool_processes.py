@@ -21,7 +21,9 @@ from flagkit.runtime import spooler
 out, state = sys.argv[1:3]
 
 class Hung(FileSink):
+    asked = threading.Event()
     def send(self, batch, *, deadline_s):
+        Hung.asked.set()
         threading.Event().wait(deadline_s)
         return Retry("deadline")
 
@@ -58,6 +60,10 @@ def until(condition, timeout_s=20):
     while not condition():
         assert time.monotonic() < ends
         time.sleep(0.01)
+
+def on_disk(client):
+    # Its own thread writes within 50 ms, on a machine that has nothing else to do.
+    until(lambda: not len(client._recording._spool.spooler._memory))
 
 def said(what):
     print(what, flush=True)

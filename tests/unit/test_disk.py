@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -195,28 +196,33 @@ class TestPrivacy:
 
 
 class TestFailures:
-    @pytest.fixture
+    @contextmanager
     def small_files(self) -> Iterator[None]:
-        """No file may grow beyond 10 bytes, which is what a full disk does to a write that had begun."""
+        """No file may grow beyond 10 bytes, which is what a full disk does to a write that had begun.
+
+        It ends within the test: pytest's own report of its outcome may go to a file.
+        """
         import resource
 
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
-        yield
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, ignored)
 
-    def test_a_file_that_cannot_be_written_whole_is_not_replaced(self, real: Folder, small_files: None) -> None:
+    def test_a_file_that_cannot_be_written_whole_is_not_replaced(self, real: Folder) -> None:
         real.replace("a", b"old")
-        with pytest.raises(OSError):
+        with self.small_files(), pytest.raises(OSError):
             real.replace("a", b"longer than the disk takes")
         assert (real.read("a"), os.listdir(real.name)) == (b"old", ["a"])
 
-    def test_an_append_that_fits_in_part_leaves_nothing_behind(self, real: Folder, small_files: None) -> None:
+    def test_an_append_that_fits_in_part_leaves_nothing_behind(self, real: Folder) -> None:
         appender = real.append("log")
         appender.write(b"01234")
-        with pytest.raises(OSError):
+        with self.small_files(), pytest.raises(OSError):
             appender.write(b"too long")
         assert real.read("log") == b"01234"
         appender.write(b"56789")

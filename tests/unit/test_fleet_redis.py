@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import signal
@@ -9,18 +10,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from loopback import deaf, refusing
-from redises import RedisServer, needs_redis, redis_server
+from redises import RedisServer, needs_redis, redis_server, until_caught_up
 from test_http_connections import in_a_fork
 
 from flagkit.errors import ConfigError, FetchError
 from flagkit.fleets import Counts, Fleet, Judged, Redis, Report, Trial
 from flagkit.fleets.redis_places import MOST_WAITING, TURN_MS, Places
+from flagkit.redis_wire import Deadline
 
 pytestmark = needs_redis
 LONG_S = 10.0
@@ -50,6 +52,12 @@ class Process:
         self.id = f"{number:032x}"
         self.judge = judge
         self.sequence = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.fleet.close()
 
     def exchange(self, *counted: int | tuple[Trial, int], deadline_s: float = LONG_S) -> dict[str, int]:
         """Flag -> total; a plain number is counted for ``TRIAL``, 0 means nothing."""
@@ -100,15 +108,13 @@ def client(shared: RedisServer) -> Iterator[Any]:
 
 @pytest.fixture
 def make(server: RedisServer) -> Iterator[Callable[..., Process]]:
-    made: list[Process] = []
+    numbers = itertools.count(1)
 
     def make_one(judge: Any = judge, **settings: Any) -> Process:
-        made.append(Process(server.url, len(made) + 1, judge, **settings))
-        return made[-1]
+        return made.enter_context(Process(server.url, next(numbers), judge, **settings))
 
-    yield make_one
-    for process in made:
-        process.fleet.close()
+    with ExitStack() as made:
+        yield make_one
 
 
 Make = Callable[..., Process]
@@ -219,7 +225,7 @@ def test_the_turn_of_a_process_that_died_is_over_in_a_second(
     monkeypatch.setattr("flagkit.fleets.redis_places.TURN_MS", USUAL_MS)
     make().exchange(1)
     heir, began_s = make(), time.monotonic()
-    assert 0 < client.pttl(keys().turn) <= USUAL_MS <= 1000
+    assert -1 != client.pttl(keys().turn) <= USUAL_MS <= 1000, "it has an end, or had one"
     total = heir.exchange(2)["new-checkout"]
     while total != 3:
         time.sleep(0.05)
@@ -255,15 +261,18 @@ def test_what_is_too_old_or_not_readable_is_left_out_and_removed(make: Make, cli
     assert client.xlen(keys().counts) == 0
 
 
-def test_a_judge_out_of_time_leaves_trials_to_others_and_hears_all_words(make: Make, client: Any) -> None:
+def test_a_judge_out_of_time_leaves_trials_to_others_and_hears_all_words(
+    make: Make, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def slow(*args: Any) -> Judged:
         if args[3][0].counted == b"2":
-            time.sleep(0.6)
+            late.setattr(Deadline, "left_s", lambda deadline: LONG_S * 0.4)
         return judge(*args)
 
     process = make(slow)
     process.exchange((TRIAL, 1), (OTHER, 1))
-    assert process.exchange((TRIAL, 2), (OTHER, 2), deadline_s=1.0) == {"new-checkout": 3, "one-click": 1}
+    with monkeypatch.context() as late:
+        assert process.exchange((TRIAL, 2), (OTHER, 2)) == {"new-checkout": 3, "one-click": 1}
     next_turn(client, OTHER)
     assert make().exchange((OTHER, 0)) == {"one-click": 3}
 
@@ -422,8 +431,7 @@ def test_a_server_that_is_not_there_or_says_nothing_is_a_failure_within_the_dead
 
 
 def test_a_server_that_was_stopped_fails_within_the_deadline_and_goes_on_when_it_does() -> None:
-    with redis_server() as server:
-        process = Process(server.url)
+    with redis_server() as server, Process(server.url) as process:
         process.exchange(1)
         server.signal(signal.SIGSTOP)
         began_s = time.monotonic()
@@ -432,12 +440,10 @@ def test_a_server_that_was_stopped_fails_within_the_deadline_and_goes_on_when_it
         assert time.monotonic() - began_s < LONG_S / 2
         server.signal(signal.SIGCONT)
         assert process.exchange(8)["new-checkout"] >= 9, "what was sent in the meantime may count"
-        process.fleet.close()
 
 
 def test_a_server_that_comes_back_between_two_exchanges_is_no_failure() -> None:
-    with redis_server() as server:
-        process = Process(server.url)
+    with redis_server() as server, Process(server.url) as process:
         assert process.exchange(1) == {"new-checkout": 1}
         server.stop()
         server.start()
@@ -446,22 +452,18 @@ def test_a_server_that_comes_back_between_two_exchanges_is_no_failure() -> None:
         assert process.fails(4).reason == "refused"
         server.start()
         assert process.exchange(8) == {"new-checkout": 8}
-        process.fleet.close()
 
 
 def test_a_server_that_dies_in_the_middle_of_a_transaction_is_a_failure_once() -> None:
-    with redis_server() as server:
+    def killing(*args: Any) -> Judged:
+        server.stop()
+        return judge(*args)
 
-        def killing(*args: Any) -> Judged:
-            server.stop()
-            return judge(*args)
-
-        process = Process(server.url, judge=killing)
+    with redis_server() as server, Process(server.url, judge=killing) as process:
         assert process.fails(1).reason == "reset"
         process.judge = judge
         server.start()
         assert process.exchange(2) == {"new-checkout": 2}
-        process.fleet.close()
 
 
 def test_a_flush_in_the_middle_of_a_transaction_leaves_a_trial_that_is_judged_on(make: Make, client: Any) -> None:
@@ -482,42 +484,55 @@ def test_a_flush_in_the_middle_of_a_transaction_leaves_a_trial_that_is_judged_on
 def forwarding(*ports: int) -> Iterator[tuple[str, list[int]]]:
     """A URL that leads to the first of the ports, at each new connection."""
     leads_to = list(ports)
-    stopping: list[socket.socket] = []
+    sockets: list[socket.socket] = []
+    pumps: list[threading.Thread] = []
 
     def pump(source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)
-        for each in (source, sink):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        hang_up(source, sink)
 
     def accept() -> None:
         with suppress(OSError):
             while True:
-                near = listener.accept()[0]
-                far = socket.create_connection(("127.0.0.1", leads_to[0]))
-                stopping.extend((near, far))
+                sockets.append(near := listener.accept()[0])
+                sockets.append(far := socket.create_connection(("127.0.0.1", leads_to[0])))
                 for pair in ((near, far), (far, near)):
-                    threads.append(threading.Thread(target=pump, args=pair))
-                    threads[-1].start()
+                    pumps.append(threading.Thread(target=pump, args=pair))
+                    pumps[-1].start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threads = [threading.Thread(target=accept)]
-        threads[0].start()
-        yield f"redis://127.0.0.1:{listener.getsockname()[1]}", leads_to
-        listener.shutdown(socket.SHUT_RDWR)
-    for each in stopping:
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        try:
+            yield f"redis://127.0.0.1:{listener.getsockname()[1]}", leads_to
+        finally:
+            hang_up(listener)
+            accepting.join(LONG_S)
+            hang_up(*sockets)
+            for thread in pumps:
+                thread.join(LONG_S)
+            for each in sockets:
+                each.close()
+
+
+def hang_up(*sockets: socket.socket) -> None:
+    """Wakes whoever waits for them."""
+    for each in sockets:
         with suppress(OSError):
             each.shutdown(socket.SHUT_RDWR)
-    for thread in threads:
-        thread.join(LONG_S)
-    for each in stopping:
-        each.close()
 
 
 def test_a_failover_in_the_middle_of_a_transaction_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
     import redis
+
+    def failing_over(*args: Any) -> Judged:
+        until_caught_up(second, first)
+        new.replicaof("NO", "ONE")
+        old.replicaof("127.0.0.1", second.port)
+        leads_to[0] = second.port
+        return judge(*args)
 
     with (
         redis_server("--repl-diskless-sync-delay", "0", "--dir", str(tmp_path)) as first,
@@ -525,26 +540,15 @@ def test_a_failover_in_the_middle_of_a_transaction_loses_nothing_and_counts_noth
         redis.Redis(port=first.port) as old,
         redis.Redis(port=second.port) as new,
         forwarding(first.port) as (url, leads_to),
+        Process(url) as process,
     ):
         new.replicaof("127.0.0.1", first.port)
-        process = Process(url)
-
-        def failing_over(*args: Any) -> Judged:
-            assert old.wait(1, 10_000) == 1
-            new.replicaof("NO", "ONE")
-            old.replicaof("127.0.0.1", second.port)
-            leads_to[0] = second.port
-            return judge(*args)
-
-        deadline_s = time.monotonic() + LONG_S
-        while old.info("replication")["connected_slaves"] == 0 or old.wait(1, 100) == 0:
-            assert time.monotonic() < deadline_s
+        until_caught_up(second, first)
         assert process.exchange(1) == {"new-checkout": 1}
         process.judge = failing_over
         assert process.fails(2).reason in ("read_only", "reset")
         process.judge = judge
         assert process.exchange(4) == {"new-checkout": 7}
-        process.fleet.close()
 
 
 def test_a_full_server_is_a_failure_that_passes(make: Make, client: Any) -> None:
@@ -578,13 +582,12 @@ def test_what_is_no_state_and_no_word_is_taken_for_none(make: Make, client: Any)
 
 def test_a_wrong_password_lasts_and_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     with redis_server("--requirepass", "right") as locked, caplog.at_level(logging.DEBUG):
-        process = Process(f"redis://:wr0ng-s3cret@127.0.0.1:{locked.port}")
-        error = process.fails(1)
+        wrong = Process(f"redis://:wr0ng-s3cret@127.0.0.1:{locked.port}")
+        error = wrong.fails(1)
         assert (error.reason, error.lasting) == ("auth", True)
-        assert "s3cret" not in f"{error}{process.fleet!r}{caplog.text}"
-        right = Process(f"redis://:right@127.0.0.1:{locked.port}")
-        assert right.exchange(1) == {"new-checkout": 1}
-        right.fleet.close()
+        assert "s3cret" not in f"{error}{wrong.fleet!r}{caplog.text}"
+        with Process(f"redis://:right@127.0.0.1:{locked.port}") as right:
+            assert right.exchange(1) == {"new-checkout": 1}
 
 
 # -- connections

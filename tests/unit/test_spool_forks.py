@@ -19,7 +19,7 @@ def test_parent_and_child_each_send_their_own_once(place: Place) -> None:
 spooler._LOOK_S = 0.2
 flags = client(Switched)
 track(flags, "before", 25)
-time.sleep(0.2)
+on_disk(flags)
 child = fork()
 Switched.on = not child
 if not child:
@@ -45,11 +45,11 @@ def test_the_parents_events_can_be_adopted_when_it_dies_before_its_children(plac
         """
 flags = client(Down)
 track(flags, "parent", 25)
-time.sleep(0.2)
+on_disk(flags)
 child = fork()
 if not child:
-    time.sleep(3)
-    os._exit(0)
+    os.close(1), os.close(2)  # or whoever reads them would wait for the child
+    until(lambda: os.path.exists(out))
 os._exit(0)
 """
     )
@@ -62,7 +62,7 @@ def test_forks_while_every_lock_is_taken_hang_nobody_and_leave_no_descriptor(pla
         """
 flags = client(flush_interval_s=0.05)
 track(flags, "before", 7)
-time.sleep(0.2)
+on_disk(flags)
 held, over = threading.Event(), threading.Event()
 recording = flags._recording
 def hold():
@@ -107,7 +107,7 @@ def test_a_host_that_skips_fork_hooks_is_noticed_by_its_process_id(place: Place)
 os.register_at_fork = lambda **hooks: None
 flags = client()
 track(flags, "parent", 20)
-time.sleep(0.2)
+on_disk(flags)
 child = fork()
 if not child:
     track(flags, "child", 20)

@@ -18,7 +18,14 @@ def place(tmp_path: Path) -> Place:
 
 def test_killed_with_a_hung_collector_it_loses_nothing(place: Place) -> None:
     process = place.start(
-        "flags = client(Hung)\ntrack(flags, 'first', 500)\ntime.sleep(1.5)\nsaid('now')\ntime.sleep(60)"
+        """
+flags = client(Hung)
+track(flags, "first", 500)
+on_disk(flags)
+Hung.asked.wait()
+said("now")
+time.sleep(60)
+"""
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "now\n"
@@ -32,7 +39,7 @@ def test_killed_with_a_hung_collector_it_loses_nothing(place: Place) -> None:
 
 def test_terminated_without_a_handler_it_loses_no_more_than_the_last_moment(place: Place) -> None:
     process = place.start(
-        "flags = client(Hung)\ntrack(flags, 'first', 300)\ntime.sleep(0.2)\nsaid('now')\ntime.sleep(60)"
+        "flags = client(Hung)\ntrack(flags, 'first', 300)\non_disk(flags)\nsaid('now')\ntime.sleep(60)"
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "now\n"
@@ -76,6 +83,7 @@ def test_one_that_lives_sends_what_one_that_was_killed_left(place: Place) -> Non
 spooler._LOOK_S = 0.3
 flags = client()
 track(flags, "living", 5)
+until(lambda: flags.status.account.delivered == 5)
 said("ready")
 until(lambda: flags.status.account.adopted == 50 and not flags.status.account.pending)
 said(json.dumps(flags.status.account._asdict()))
@@ -83,7 +91,7 @@ said(json.dumps(flags.status.account._asdict()))
     )
     assert living.stdout is not None
     living.stdout.readline()
-    dying = place.start("flags = client(Hung)\ntrack(flags, 'dying', 50)\ntime.sleep(0.3)\nsaid('now')\ntime.sleep(60)")
+    dying = place.start("flags = client(Hung)\ntrack(flags, 'dying', 50)\non_disk(flags)\nsaid('now')\ntime.sleep(60)")
     assert dying.stdout is not None
     dying.stdout.readline()
     time.sleep(0.7)
@@ -178,7 +186,7 @@ def test_recording_never_waits_for_a_disk_that_hangs(place: Place) -> None:
 from flagkit.disk import Appender
 flags = client()
 track(flags, "first", 5)
-time.sleep(0.3)
+on_disk(flags)
 hang = threading.Event()
 write = Appender.write
 def hung(self, data):
