@@ -26,6 +26,9 @@ PASSED: Final = 3
 #: Compared calls a second, in one process and of one flag, beyond which a sample says as much.
 _MOST_A_SECOND: Final = 2_000
 _MOST_MASK: Final = 0xFFFF
+#: How often it is looked at that rate, seconds; at once when so many calls have been compared since.
+_LOOK_S: Final = 0.5
+MANY: Final = 5_000
 #: Hashes units for the sample; a seed of its own.
 _SEED: Final = 0x7361_6D70
 
@@ -57,15 +60,23 @@ class Sample:
     Whoever fails is seen all the same, by the breaker. ``compared``: calls since the last look.
     """
 
-    __slots__ = ("compared", "mask")
+    __slots__ = ("_looked_s", "compared", "mask")
 
     def __init__(self) -> None:
         self.mask = 0
         self.compared = 0
+        self._looked_s: float | None = None
 
-    def look(self, seconds: float) -> None:
-        """Have fewer units compared, or more again, going by the calls of the last ``seconds``."""
-        rate, self.compared = self.compared / seconds, 0
+    def look(self, now_s: float) -> None:
+        """Have fewer units compared, or more again, going by the calls since the last look."""
+        since_s = self._looked_s
+        if since_s is not None and self.compared < MANY and now_s - since_s < _LOOK_S:
+            return
+        self._looked_s = now_s
+        compared, self.compared = self.compared, 0
+        if since_s is None:
+            return
+        rate = compared / max(now_s - since_s, 1e-6)
         if rate < _MOST_A_SECOND / 4:
             self.mask >>= 1
         while rate > _MOST_A_SECOND and self.mask < _MOST_MASK:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from flagkit.core.model import FlagDefinition
 from flagkit.core.policy import GuardPolicy
 from flagkit.production.branch import Serial
-from flagkit.production.call import EXPIRED, NEW, PASSED, UNDER_WAY, Call, Sample
+from flagkit.production.call import EXPIRED, MANY, NEW, PASSED, UNDER_WAY, Call, Sample
 from flagkit.production.comparison import CANDIDATE, CONTROL
 from flagkit.production.integrity import Integrity
 from flagkit.production.marks import Mark
@@ -22,7 +22,6 @@ from flagkit.production.ramp import Ramp
 from flagkit.production.trial import Finding, Trial
 
 _HUNG: Final = "Hung"
-_LOOK_S: Final = 0.5
 _MISMATCH: Final = (
     "units do not come in the shares of the rollout, so that something else decides who is compared: "
     "nothing is rolled back by comparing any more"
@@ -57,7 +56,6 @@ class Guard:
         self.trials: dict[str, Trial] = {}
         self._lists: dict[str | None, list[Trial]] = {}
         self.sample = Sample()
-        self._looked_s: float | None = None
         self._under_way: dict[Call, None] = {}
         self._packed: dict[str, bytes] = {}
         self.integrity: Integrity | None = None
@@ -171,7 +169,10 @@ class Guard:
             branch = piece.branch
             rule, key = branch.rule, piece.key
             if rule is not None and key is not None:
-                self.sample.compared += 1
+                sample = self.sample
+                sample.compared += 1
+                if sample.compared >= MANY:
+                    sample.look(piece.began_s)
                 arm, trials = CONTROL if branch.candidate is None else CANDIDATE, branch.trials
                 if len(trials) == 1:
                     (trial,) = trials
@@ -275,10 +276,7 @@ class Guard:
                 del self._under_way[call]
                 call.stage = EXPIRED
                 self._end(call, True, math.inf, now_s)
-        if self._looked_s is not None and now_s - self._looked_s >= _LOOK_S:
-            self.sample.look(now_s - self._looked_s)
-        if self._looked_s is None or now_s - self._looked_s >= _LOOK_S:
-            self._looked_s = now_s
+        self.sample.look(now_s)
         stepped = self._ramp.look(self.definition, self.control, now_s)  # by schedule: edits are followed
         for trial in self.trials.values():
             if stepped:
