@@ -227,12 +227,12 @@ def test_a_thread_that_ends_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 class Meter:
-    """Runs of a pool of one thread, each of which takes ``cpu_s`` of a clock that only this moves."""
+    """Runs of a pool of one thread, each of which takes ``takes_s`` of a CPU clock that only this moves."""
 
-    def __init__(self, share: float, cpu_s: float) -> None:
+    def __init__(self, share: float, takes_s: float) -> None:
         self.bench = Bench()
-        self.cpu_s = self.used_s = 0.0
-        self.takes_s = cpu_s
+        self.used_s = 0.0
+        self.takes_s = takes_s
         self.bench.desk(cpu_share=share, max_running=1)  # the flag's first policy
         desk = self.bench.desk()
         desk._pool._pace = desk._pool._pace._replace(cpu_s=lambda: self.used_s)
