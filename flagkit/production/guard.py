@@ -34,8 +34,8 @@ _CROWD: Final = 64
 class Guard:
     """See the module.
 
-    Args: ramp, of the flag. make, makes the trial of a candidate, by the policy. found, told what was found, on
-        whichever thread is counting. failed, told what goes wrong inside.
+    Args: ramp, of the flag. processes, how many test by themselves. make, makes the trial of a candidate, by the
+        policy. found, told what was found, on whichever thread is counting. failed, told what goes wrong inside.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Guard:
         definition: FlagDefinition,
         policy: GuardPolicy,
         ramp: Ramp,
+        processes: int,
         make: Callable[[FlagDefinition, GuardPolicy, str, int], Trial],
         found: Callable[[Guard, Trial, Finding], None],
         failed: Callable[[Exception], object],
@@ -50,6 +51,7 @@ class Guard:
         self.definition = definition
         self.policy = policy
         self._ramp = ramp
+        self._processes = processes
         self._make = make
         self._found = found
         self.serial = Serial(self._count_all, failed, _CROWD)
@@ -195,7 +197,8 @@ class Guard:
         for name, trial in self.trials.items():
             self.trials_of(name)[:] = [trial]
         # With several candidates a unit that is in neither of two arms is not missing from them.
-        self.integrity = Integrity(flag, candidates[0], self.control) if len(candidates) == 1 else None
+        alone = len(candidates) == 1
+        self.integrity = Integrity(flag, candidates[0], self.control, self._processes) if alone else None
         self.rest(bool(flag.tripped))
 
     def _pack(self, trial: Trial) -> None:

@@ -311,7 +311,7 @@ class Guards:
         guard, definition = self.guards.get(written.key), self._served(written)
         if guard is None:
             ramp = Ramp(definition, self.now_ms, self._processes)
-            guard = Guard(definition, policy, ramp, self._make, self.found, self._failed)
+            guard = Guard(definition, policy, ramp, self._processes, self._make, self.found, self._failed)
             self.guards[definition.key] = guard
             tripped = [name for name in guard.trials if self.book.why(self._definitions, definition.key, name)]
             guard.rest(bool(tripped))

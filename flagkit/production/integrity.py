@@ -17,11 +17,12 @@ _MISMATCH: Final = 1000.0
 
 
 class Integrity:
-    """Of one flag with one candidate, in one revision of its guard."""
+    """Of one flag with one candidate, in one revision of its guard. ``processes``: how many test by themselves."""
 
-    __slots__ = ("_seen", "_shares", "_tests", "mismatch", "resting")
+    __slots__ = ("_limit", "_seen", "_shares", "_tests", "mismatch", "resting")
 
-    def __init__(self, definition: FlagDefinition, candidate: str, control: str) -> None:
+    def __init__(self, definition: FlagDefinition, candidate: str, control: str, processes: int = 1) -> None:
+        self._limit = _MISMATCH * processes
         self._seen = bytearray(_CELLS)
         #: The shares of units are not those of the rollout.
         self.mismatch = False
@@ -51,7 +52,7 @@ class Integrity:
         if test is None or self.mismatch:
             return False
         test.add(arm)
-        self.mismatch = test.value >= _MISMATCH
+        self.mismatch = test.value >= self._limit
         return self.mismatch
 
     def _deal(self, definition: FlagDefinition, candidate: str, control: str) -> None:

@@ -92,7 +92,7 @@ class Trial:
         self.finding: Finding | None = None
         self._policy = policy
         self._alpha = alpha
-        self._convicted = False
+        self._convicted = self._doubted = False
         #: Where there is no control: the test against the rate that is borne, and what is known of the control's.
         self._slo: SloEProcess | None = None
         self._blind = False
@@ -166,13 +166,14 @@ class Trial:
 
     def doubt(self, why: str) -> None:
         """Something is wrong with what is compared: people are to know, and nothing is rolled back by comparing."""
-        self._convicted = True
+        self._convicted = self._doubted = True
         self.finding = Finding("mismatch", why, as_numbers(self.counting.evidence()), alert=True)
 
     def collect(self) -> bytes:
-        """What was counted for the fleet's judge since the last time."""
+        """What was counted for the fleet's judge since the last time; nothing of what cannot be compared."""
         counting = self.counting
-        return counting.drain() if isinstance(counting, Tally) else b""
+        counted = counting.drain() if isinstance(counting, Tally) else b""
+        return b"" if self._doubted else counted
 
     def hear(self, windows: tuple[int, int], pace: tuple[float, float] | None) -> None:
         """See ``Tally.windows``."""

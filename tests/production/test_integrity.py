@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from flagkit.core.model import FlagDefinition
+from flagkit.core.policy import GuardPolicy
 from flagkit.dialects import native
 from flagkit.production.integrity import Integrity
+from flagkit.production.tally import Tally
+from flagkit.production.trial import Trial
 
 
 def flag(**fields: Any) -> FlagDefinition:
@@ -41,6 +44,15 @@ def test_units_in_other_shares_are() -> None:
     assert units(Integrity(dealt(50), "on", "off"), 0.47, 20_000) is not None
 
 
+def test_of_many_processes_each_wants_more_to_be_sure() -> None:
+    alone, among_fifty = (
+        units(Integrity(dealt(5), "on", "off", processes), 0.03, 20_000, seed=3) for processes in (1, 50)
+    )
+    assert alone is not None
+    assert among_fifty is not None
+    assert alone < among_fifty
+
+
 def test_a_unit_counts_once() -> None:
     integrity = Integrity(dealt(5), "on", "off")
     assert not any(integrity.begun("r", 1, 7) for _ in range(1000))
@@ -65,3 +77,16 @@ def test_a_split_is_tested_by_its_weights() -> None:
     definition = flag(rules=[{"name": "r", "split": split}])
     assert units(Integrity(definition, "on", "off"), 0.25, 20_000) is None
     assert units(Integrity(definition, "on", "off"), 0.5, 20_000) is not None
+
+
+def test_the_fleets_judge_hears_nothing_of_units_that_cannot_be_compared() -> None:
+    def counted(doubted: bool) -> bytes:
+        trial = Trial("f", "on", GuardPolicy(), 0.01, Tally(), lambda: 0.5)
+        for number in range(200):
+            trial.finish(trial.start("r", number % 2, b"unit %d" % number), False, 0.01)
+        if doubted:
+            trial.doubt("units do not come in the shares of the rollout")
+        return trial.collect()
+
+    assert counted(doubted=False)
+    assert counted(doubted=True) == b""
