@@ -137,12 +137,12 @@ class Guarding:
         return self._storage.standing if self._recalled and self._config.state_dir is not None else None
 
     def _trial(self, flag: FlagDefinition, policy: GuardPolicy, candidate: str, candidates: int) -> Trial:
-        alpha = policy.alpha / candidates
+        # Of what the policy allows for all processes: in a fleet for the test against a known rate, which each has.
+        alpha = policy.alpha / candidates / self._config.processes
         counting: Counting
         if self._lane is not None and self._lane.offered:
             counting = Tally(latency_tolerance=policy.latency_tolerance, calls_per_unit=policy.calls_per_unit)
         else:
-            alpha /= self._config.processes
             counting = Comparison(
                 alpha=alpha,
                 error_tolerance=policy.error_tolerance,

@@ -71,8 +71,8 @@ class Finding(NamedTuple):
 class Trial:
     """See the module.
 
-    Args: alpha, what this candidate may spend of the policy's. counting, counts and compares. chance, a random number
-        from 0 to 1, for the breaker.
+    Args: alpha, what this candidate may spend of the policy's in this process. counting, counts and compares. chance, a
+        random number from 0 to 1, for the breaker.
     """
 
     def __init__(
