@@ -24,7 +24,7 @@ FLOORS = (
     {"core", "http", "disk", "redis_wire", "unleash_wire"},
     {"dialects", "sources", "sinks", "fleets"},
     {"runtime", "production", "changes"},
-    {"alerting", "arguments", "client", "counting", "flags", "default", "guarding", "shadowing"},
+    {"alerting", "arguments", "client", "counting", "flags", "default", "guarding", "invocation", "shadowing"},
     {"integrations", "testing", "server"},
     {"cli", "pytest_plugin", "__init__", "__main__"},
 )
@@ -34,7 +34,7 @@ NEIGHBOURS = {
     "redis_wire": {"http"},
     "unleash_wire": {"http"},
     "counting": {"arguments", "flags"},
-    "client": {"alerting", "arguments", "counting", "flags", "guarding", "shadowing"},
+    "client": {"alerting", "arguments", "counting", "flags", "guarding", "invocation", "shadowing"},
     "default": {"arguments", "client", "flags", "shadowing"},
     "cli": {"__init__"},
     "__main__": {"cli"},
