@@ -33,6 +33,7 @@ from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
+from flagkit.frozen import ReadOnly
 from flagkit.production.branch import BORROWED, UNCOUNTED
 from flagkit.production.gate import Gate
 from flagkit.production.passage import Chosen, GateOptions, Ignored
@@ -601,8 +602,8 @@ class Client:
     def close(self, timeout_s: float = _WAIT_S) -> int:
         """Flush, stop the threads, let go of connections; return how many events are left. Again: does nothing.
 
-        At most ``timeout_s`` seconds. Questions are still answered afterwards, from the last definitions; events are
-        lost, and counted. Raises: nothing.
+        The flush ends after ``timeout_s`` seconds at most. Questions are still answered afterwards, from the last
+        definitions; events are lost, and counted. Raises: nothing.
         """
         timeout_s = usable_s(timeout_s, _WAIT_S, self._errors)
         if self._closed:
@@ -646,16 +647,16 @@ class Client:
             sink=recording.state if recording is not None else None,
             account=recording.account() if recording is not None else None,
             problems=feed.current.problems,
-            trips=self._guards.book.reasons(snapshot.definitions),
+            trips=ReadOnly(self._guards.book.reasons(snapshot.definitions)),
             fleet=guarding.fleet,
             alerts=self._alerting.alerts.status,
             guards=self._guards.states,
             variants=self._guards.meters,
-            errors=dict(self._errors),
+            errors=ReadOnly(self._errors),
             worker_faults=sum(end.faults for end in ends if end is not None),
             disk=worst(feed.poller.disk, guarding.disk, recording.disk if recording is not None else None),
             usage=reporting.state if reporting is not None else None,
-            overrides=dict(self._overrides.counts) if self._overrides is not None else {},
+            overrides=ReadOnly(self._overrides.counts) if self._overrides is not None else ReadOnly(),
             remote=feed.inquiries.state if feed.inquiries is not None else None,
             shadows=self._shadowing.statuses if self._shadowing is not None else (),
         )
