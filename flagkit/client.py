@@ -585,7 +585,7 @@ class Client:
         from flagkit.invocation import Invocation  # not at import: many a program has no use for it
 
         timeout_s = usable_s(timeout_s, _CALL_S, self._errors)
-        return Invocation(self, timeout_s, begin=self._catch_up, end=self.flush)
+        return Invocation(self, timeout_s, behind=self._behind, refresh=self.refresh, flush=self.flush)
 
     def flush(self, timeout_s: float = _WAIT_S) -> int:
         """Send what is recorded; return how many are left after ``timeout_s`` seconds at most. Raises: nothing."""
@@ -727,11 +727,10 @@ class Client:
         asker = self._resolve(context)
         return contained(voice.enrol, self._recording, known, flag, asker, wanted, otherwise=False)
 
-    def _catch_up(self, timeout_s: float) -> None:
-        """``refresh``, if the definitions are older than a poll interval."""
+    def _behind(self) -> bool:
+        """Whether the definitions are older than a poll interval."""
         age_s = self._feed.current.age_s
-        if age_s is None or age_s > self._config.poll_interval_s:
-            self.refresh(timeout_s)
+        return age_s is None or age_s > self._config.poll_interval_s
 
     def _wake(self) -> None:
         process.notice_fork()

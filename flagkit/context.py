@@ -80,9 +80,9 @@ class Context:
             self._key = None if unit is _ABSENT else unit_key(unit)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Context):
+        if not issubclass(type(other), Context):  # as in ``unit_key``
             return NotImplemented
-        return self is other or contained(_same, self, other, otherwise=False)
+        return self is other or contained(_same, self, cast("Context", other), otherwise=False)
 
     def __hash__(self) -> int:
         return hash(self._key)

@@ -1,6 +1,6 @@
 """``Invocation``: one call of a serverless function, around a block or around a function of any kind.
 
-It says when the client catches up and when it flushes, and on which thread that is waited for; how either is done is
+It says when the client refreshes and when it flushes, and on which thread that is waited for; how either is done is
 the client's matter. It holds nothing of a call, so one serves any number of them, at once too. Made by
 ``Client.invocation``.
 """
@@ -26,18 +26,26 @@ class Invocation(Generic[C]):
 
     Args:
         client: what a block is given.
-        begin, end: what is done before and after it, at most ``timeout_s`` seconds each; they raise nothing.
+        behind: whether there is something to refresh; quick.
+        refresh, flush: what is done before and after it, at most ``timeout_s`` seconds each; they raise nothing.
     """
 
-    __slots__ = ("_begin", "_client", "_end", "_timeout_s")
+    __slots__ = ("_behind", "_client", "_flush", "_refresh", "_timeout_s")
 
     def __init__(
-        self, client: C, timeout_s: float, *, begin: Callable[[float], object], end: Callable[[float], object]
+        self,
+        client: C,
+        timeout_s: float,
+        *,
+        behind: Callable[[], bool],
+        refresh: Callable[[float], object],
+        flush: Callable[[float], object],
     ) -> None:
         self._client = client
         self._timeout_s = timeout_s
-        self._begin = begin
-        self._end = end
+        self._behind = behind
+        self._refresh = refresh
+        self._flush = flush
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """The function, each call of which is an invocation; name, signature and type stay.
@@ -62,32 +70,32 @@ class Invocation(Generic[C]):
     # -- around a block
 
     def __enter__(self) -> C:
-        self._begin(self._timeout_s)
+        if self._behind():
+            self._refresh(self._timeout_s)
         return self._client
 
     def __exit__(self, *_: object) -> None:
-        self._end(self._timeout_s)
+        self._flush(self._timeout_s)
 
     async def __aenter__(self) -> C:
-        beginning = _elsewhere(self._begin, self._timeout_s)
-        if beginning is not None:
+        if self._behind() and (refreshing := _elsewhere(self._refresh, self._timeout_s)) is not None:
             import asyncio
 
-            await asyncio.wait((beginning,), timeout=self._timeout_s)
+            await asyncio.wait((refreshing,), timeout=self._timeout_s)
         return self._client
 
     async def __aexit__(self, *_: object) -> None:
         """Whatever cancels this meanwhile is heeded when the events are sent: their function may be frozen then."""
-        ending = _elsewhere(self._end, self._timeout_s)
-        if ending is None:
+        flushing = _elsewhere(self._flush, self._timeout_s)
+        if flushing is None:
             return
         import asyncio
 
         now_s = asyncio.get_running_loop().time
         ends_s, cancelled = now_s() + self._timeout_s, None
-        while not ending.done() and (left_s := ends_s - now_s()) > 0:
+        while not flushing.done() and (left_s := ends_s - now_s()) > 0:
             try:
-                await asyncio.wait((ending,), timeout=left_s)  # which leaves it alone when it is cancelled itself
+                await asyncio.wait((flushing,), timeout=left_s)  # which leaves it alone when it is cancelled itself
             except asyncio.CancelledError as error:
                 cancelled = error
         if cancelled is not None:

@@ -294,6 +294,23 @@ def test_a_call_waits_no_longer_than_it_was_told_for_a_pool_that_is_busy(client:
     assert asyncio.run(serve()) == 1
 
 
+def test_definitions_that_are_not_old_are_not_waited_for(make: Make) -> None:
+    release, source = threading.Event(), ScriptedSource(Fetched(document({"a": ON})))
+    client = make(source=source, config=SLOW)
+    assert client.wait_ready(10)
+
+    async def serve() -> bool:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        blocking = loop.run_in_executor(None, release.wait, 60)
+        entered = await asyncio.wait_for(client.invocation(timeout_s=60).__aenter__(), 10)
+        release.set()
+        await blocking
+        return entered is client
+
+    assert asyncio.run(serve())
+
+
 def test_events_are_sent_on_the_caller_s_thread_when_there_is_no_other(client: Client, sink: sinks.Memory) -> None:
     async def handle() -> None:
         await asyncio.get_running_loop().shutdown_default_executor()
