@@ -1,6 +1,7 @@
 """What a client is made of, checked: each mistake is named with the argument, the value and what would be right.
 
-Called by ``Client`` before anything is made, so that a mistake is met where it was made and nowhere later.
+Called by ``Client`` before anything is made, so that a mistake is met where it was made and nowhere later. Afterwards
+nothing may raise, so what is no time to wait is replaced and counted.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ class _Unset:
 
 UNSET: Final[Any] = _Unset()
 
+#: Thirty days: the longest anybody is waited for. Locks take no infinity, and on some systems no more than 49 days.
+LONGEST_S: Final = 2_592_000.0
+
 
 def checked_config(config: object) -> Config:
     """``config``, or the settings that hold without one. Raises: ConfigError."""
@@ -44,6 +48,23 @@ def checked_clock(clock: object) -> Clock:
     if not isinstance(clock, Clock):
         raise ConfigError("clock", clock, "a clock with monotonic_s, wall_ms and wait")
     return clock
+
+
+def usable_s(timeout_s: object, otherwise_s: float, errors: dict[str, int]) -> float:
+    """``timeout_s`` as seconds to wait, from 0 to ``LONGEST_S``; less is 0, and more, infinity too, is the most.
+
+    ``otherwise_s`` in place of what is no int or float, of a bool and of nan, each counted in ``errors`` as
+    INVALID_TIMEOUT. Raises: nothing.
+    """
+    kind = type(timeout_s)  # not isinstance, nor the object's own methods, which may say or raise anything
+    if issubclass(kind, int) and kind is not bool:
+        return float(min(max(int.__index__(timeout_s), 0), int(LONGEST_S)))  # type: ignore[arg-type]
+    if issubclass(kind, float):
+        seconds = float.__float__(timeout_s)  # type: ignore[arg-type]
+        if seconds == seconds:
+            return min(max(seconds, 0.0), LONGEST_S)
+    errors["INVALID_TIMEOUT"] = errors.get("INVALID_TIMEOUT", 0) + 1
+    return otherwise_s
 
 
 class Ends(NamedTuple):

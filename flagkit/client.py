@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 from warnings import warn
 
-from flagkit.arguments import UNSET, checked_clock, checked_config, checked_ends
+from flagkit.arguments import UNSET, checked_clock, checked_config, checked_ends, usable_s
 from flagkit.boundary import contained
 from flagkit.clock import Clock
 from flagkit.config import Config
@@ -34,6 +34,7 @@ from flagkit.core.snapshot import Snapshot
 from flagkit.decision import Decision, ErrorCode, Reason
 from flagkit.errors import ConfigError
 from flagkit.flags import Flag
+from flagkit.frozen import ReadOnly
 from flagkit.log import logger
 from flagkit.production.branch import BORROWED, UNCOUNTED
 from flagkit.production.gate import Gate
@@ -47,6 +48,7 @@ from flagkit.sources import File, Source
 
 if TYPE_CHECKING:
     from flagkit.fleets import Fleet
+    from flagkit.invocation import Invocation
     from flagkit.production.alerts import Messenger
     from flagkit.production.overrides import SignedOverrides
     from flagkit.production.shadow import Shadow
@@ -68,6 +70,11 @@ _NOBODY: Final = Context(None)
 
 #: The longest that a close waits for the guards' thread, seconds.
 _GUARDS_S: Final = 1.0
+
+
+#: What is waited for where the caller does not say how long, or says what is no time: seconds, and those of a call.
+_WAIT_S: Final = 5.0
+_CALL_S: Final = 1.0
 
 
 class _Answers(Protocol):
@@ -550,40 +557,47 @@ class Client:
             if not all(lane is None or lane.running for lane in lanes):
                 self._slumber()  # a thread could not be started, or died just now: the next question tries again
 
-    def wait_ready(self, timeout_s: float) -> bool:
+    # For all that wait: `timeout_s` is an int or a float, 0 and up; less is 0, infinity is thirty days, and what is no
+    # number of seconds is the default, counted in `status.errors` as INVALID_TIMEOUT.
+
+    def wait_ready(self, timeout_s: float = _WAIT_S) -> bool:
         """Whether definitions are there, after waiting at most ``timeout_s`` seconds. Raises: nothing."""
+        timeout_s = usable_s(timeout_s, _WAIT_S, self._errors)
         self.start()
         return self._feed.wait_ready(timeout_s)
 
-    def refresh(self, timeout_s: float) -> bool:
+    def refresh(self, timeout_s: float = _WAIT_S) -> bool:
         """Ask the source now; return whether it confirmed the definitions within ``timeout_s`` seconds.
 
         For handlers that were frozen between two calls. While the source fails, its own pace is kept. Raises: nothing.
         """
+        timeout_s = usable_s(timeout_s, _WAIT_S, self._errors)
         if self._closed:
             return False
         return self._feed.refresh(self.start, timeout_s)
 
-    @contextmanager
-    def invocation(self, timeout_s: float = 1.0) -> Iterator[Client]:
+    def invocation(self, timeout_s: float = _CALL_S) -> Invocation[Client]:
         """One call of a serverless function: definitions no older than a poll interval, every event sent at its end.
 
-            with client.invocation(timeout_s=0.3): ...
+            with client.invocation(timeout_s=0.3): ...      # in coroutines `async with`
 
-        Threads stand still between two calls of such functions, so this waits on the caller's thread: at most
-        ``timeout_s`` seconds at the beginning, if the definitions are old, and as long at the end. A decorator too.
-        Raises: nothing of its own.
+            @client.invocation(timeout_s=0.3)
+            async def handler(event): ...
+
+        Threads stand still between two calls of such functions, so the caller waits: at most ``timeout_s`` seconds at
+        the beginning, if the definitions are old, and as long at the end. ``async with`` waits on another thread, and
+        holds no loop; cancelled at the end, it first lets the events be sent. A decorator of functions, coroutine
+        functions, generators and asynchronous generators too; one serves any number of calls.
+        Raises: nothing of its own, but ConfigError when it decorates what is no function.
         """
-        age_s = self._feed.current.age_s
-        if age_s is None or age_s > self._config.poll_interval_s:
-            self.refresh(timeout_s)
-        try:
-            yield self
-        finally:
-            self.flush(timeout_s)
+        from flagkit.invocation import Invocation  # not at import: many a program has no use for it
 
-    def flush(self, timeout_s: float = 5.0) -> int:
+        timeout_s = usable_s(timeout_s, _CALL_S, self._errors)
+        return Invocation(self, timeout_s, behind=self._behind, refresh=self.refresh, flush=self.flush)
+
+    def flush(self, timeout_s: float = _WAIT_S) -> int:
         """Send what is recorded; return how many are left after ``timeout_s`` seconds at most. Raises: nothing."""
+        timeout_s = usable_s(timeout_s, _WAIT_S, self._errors)
         process.notice_fork()
         if self._shadowing is not None:
             self._shadowing.tell()
@@ -593,11 +607,13 @@ class Client:
             left += self._reporting.flush(max(0.0, ends_s - self._clock.monotonic_s()))
         return left
 
-    def close(self, timeout_s: float = 5.0) -> int:
+    def close(self, timeout_s: float = _WAIT_S) -> int:
         """Flush, stop the threads, let go of connections; return how many events are left. Again: does nothing.
 
-        Questions are still answered afterwards, from the last definitions; events are lost, and counted.
+        The flush ends after ``timeout_s`` seconds at most. Questions are still answered afterwards, from the last
+        definitions; events are lost, and counted. Raises: nothing.
         """
+        timeout_s = usable_s(timeout_s, _WAIT_S, self._errors)
         if self._closed:
             return 0
         process.notice_fork()
@@ -639,19 +655,19 @@ class Client:
             sink=recording.state if recording is not None else None,
             account=recording.account() if recording is not None else None,
             problems=feed.current.problems,
-            trips=self._guards.book.reasons(snapshot.definitions),
+            trips=ReadOnly(self._guards.book.reasons(snapshot.definitions)),
             fleet=guarding.fleet,
             alerts=self._alerting.alerts.status,
             guards=self._guards.states,
             variants=self._guards.meters,
-            errors=dict(self._errors),
+            errors=ReadOnly(self._errors),
             worker_faults=sum(end.faults for end in ends if end is not None),
             disk=worst(feed.poller.disk, guarding.disk, recording.disk if recording is not None else None),
             usage=reporting.state if reporting is not None else None,
-            overrides=dict(self._overrides.counts) if self._overrides is not None else {},
+            overrides=ReadOnly(self._overrides.counts) if self._overrides is not None else ReadOnly(),
             remote=feed.inquiries.state if feed.inquiries is not None else None,
             shadows=self._shadowing.statuses if self._shadowing is not None else (),
-            holds=self._guards.book.held(snapshot.definitions),
+            holds=ReadOnly(self._guards.book.held(snapshot.definitions)),
         )
 
     # -- within ------------------------------------------------------------------------------------------------------
@@ -719,6 +735,11 @@ class Client:
         known = snapshot.definitions if (snapshot := self._feed.snapshot).ready else None
         asker = self._resolve(context)
         return contained(voice.enrol, self._recording, known, flag, asker, wanted, otherwise=False)
+
+    def _behind(self) -> bool:
+        """Whether the definitions are older than a poll interval."""
+        age_s = self._feed.current.age_s
+        return age_s is None or age_s > self._config.poll_interval_s
 
     def _wake(self) -> None:
         process.notice_fork()

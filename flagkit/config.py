@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Final
 
 from flagkit.boundary import contained
 from flagkit.errors import ConfigError
+from flagkit.frozen import Frozen
 
 _MOST_PROCESSES: Final = 100_000
 _SOME_PROCESSES: Final = 8
 
 
-class Config:
+class Config(Frozen):
     """Settings of a client. Keyword-only; every one has a default that suits a web service.
 
     poll_interval_s: seconds between definition fetches, 0.05 to 86,400; jittered by 10 %.
@@ -40,6 +41,7 @@ class Config:
         with its part of a guard's alpha. None: the environment's WEB_CONCURRENCY, or else 8, for one too many costs
         little and one too few makes false rollbacks.
 
+    Frozen, equal by value, and fit to be pickled for another process: no field is a secret; keys are the sources'.
     Raises: ConfigError naming the field.
     """
 
@@ -120,12 +122,6 @@ class Config:
     max_spool_bytes: int
     max_spool_age_s: int
     processes: int
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"Config is frozen; make a new one with {name}={value!r}")
-
-    def __repr__(self) -> str:
-        return f"Config({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
 
 
 def checked_path(field: str, path: object) -> str | os.PathLike[str]:

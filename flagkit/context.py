@@ -33,6 +33,9 @@ class _Absent:
     def __repr__(self) -> str:
         return "<no unit>"
 
+    def __reduce__(self) -> str:
+        return "_ABSENT"  # in every process, and as a copy, it is the one there is
+
 
 _ABSENT: Final = _Absent()
 
@@ -48,6 +51,7 @@ class Context:
         enrolments: flag key -> bool; True opts this unit in to early access, False opts it out.
         synthetic: True for probes and test accounts: decided like anyone, never recorded.
 
+    Equal to one with the same unit, as it is hashed, the same attributes, enrolments and ``synthetic``.
     Raises: nothing.
     """
 
@@ -75,6 +79,14 @@ class Context:
         else:
             self._key = None if unit is _ABSENT else unit_key(unit)
 
+    def __eq__(self, other: object) -> bool:
+        if not issubclass(type(other), Context):  # as in ``unit_key``
+            return NotImplemented
+        return self is other or contained(_same, self, cast("Context", other), otherwise=False)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
     def __repr__(self) -> str:
         # Attributes stay out: they are the application's, often personal, and reprs end up in logs.
         unit = repr(self.unit_text) if self._key else "<no unit>" if self._key is None else "<invalid>"
@@ -84,6 +96,11 @@ class Context:
     def unit_text(self) -> str | None:
         """The unit as text, as it is hashed and recorded; None when there is none or it is invalid."""
         return self._key.decode() if isinstance(self._key, bytes) else None
+
+
+def _same(one: Context, other: Context) -> bool:
+    mine = (one._key, one.synthetic, one.enrolments, one.attributes)
+    return mine == (other._key, other.synthetic, other.enrolments, other.attributes)
 
 
 def unit_key(unit: object) -> bytes | Literal[False]:

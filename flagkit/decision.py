@@ -2,7 +2,8 @@
 
 Decisions are made when definitions are compiled, one object for each possible outcome, and handed out as they are.
 Identity is therefore equality: the same outcome of the same definitions is the same object, but for ``Relayed``,
-and for twins that are not to be recorded.
+and for twins that are not to be recorded. A copy is therefore the decision itself; one that was pickled tells what was
+decided, and is equal to none.
 """
 
 from __future__ import annotations
@@ -149,9 +150,27 @@ class Decision:
         twin._branch = branch
         return twin
 
+    def __copy__(self) -> Decision:
+        return self
+
+    def __deepcopy__(self, _: object) -> Decision:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was decided; not who met it, nor who counts it, which are this process's matter.
+        told = ("flag", "variant", "_value", "reason", *_TOLD)
+        return _told, tuple(getattr(self, name) for name in told)
+
     def __repr__(self) -> str:
         error = f", error_code={self.error_code.value}" if self.error_code else ""
         return f"Decision(flag={self.flag!r}, variant={self.variant!r}, reason={self.reason.value}{error})"
+
+
+_TOLD: Final = ("enabled", "error_code", "rule", "assigned", "analysable", "version")
+
+
+def _told(flag: str, variant: str | None, value: Any, reason: Reason, *more: Any) -> Decision:
+    return Decision(flag, variant, value, reason, **dict(zip(_TOLD, more, strict=True)))
 
 
 class Relayed(Decision):

@@ -12,7 +12,7 @@ an answer with a reason, a count in ``client.status``, and a ``Problem``.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from flagkit.boundary import contained
 
@@ -45,7 +45,15 @@ class Problem(NamedTuple):
 
 
 class FlagkitError(Exception):
-    """Base of every exception flagkit raises."""
+    """Base of every exception flagkit raises. All of them can be pickled and copied, as worker processes do."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not Exception's own way, which calls ``__init__`` with the message in place of what it was made of.
+        return _remade, (type(self), self.args), self.__dict__
+
+
+def _remade(kind: type[FlagkitError], args: tuple[Any, ...]) -> FlagkitError:
+    return kind.__new__(kind, *args)
 
 
 class ConfigError(FlagkitError, ValueError):

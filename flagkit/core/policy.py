@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from flagkit.errors import ConfigError
+from flagkit.frozen import Frozen
 
 ROLLBACK: Final = "rollback"
 ALERT: Final = "alert"
@@ -68,7 +69,7 @@ def expected_of(field: str, value: object) -> str | None:
     return None if fits(value) else expected
 
 
-class GuardPolicy:
+class GuardPolicy(Frozen):
     """How a flag's candidates are watched against its control.
 
     control: the variant the others are compared with, and which is served after a trip; None: the off variant.
@@ -149,20 +150,5 @@ class GuardPolicy:
 
     def revised(self, revision: int) -> GuardPolicy:
         """The same in another revision."""
-        fields = {name: getattr(self, name) for name in self.__slots__}
+        fields = dict(zip(self.__slots__, self._values(), strict=True))
         return GuardPolicy(**{**fields, "revision": revision})
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"GuardPolicy is frozen; make a new one with {name}={value!r}")
-
-    def __repr__(self) -> str:
-        return f"GuardPolicy({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, GuardPolicy) and self._values() == other._values()
-
-    def __hash__(self) -> int:
-        return hash(self._values())
-
-    def _values(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__)

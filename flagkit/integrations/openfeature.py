@@ -62,7 +62,8 @@ class FlagkitProvider(AbstractProvider):
         super().__init__()
         if not isinstance(client, Client):
             raise ConfigError("client", client, "a flagkit.Client")
-        if isinstance(ready_timeout_s, bool) or not isinstance(ready_timeout_s, (int, float)) or ready_timeout_s < 0:
+        is_number = isinstance(ready_timeout_s, (int, float)) and not isinstance(ready_timeout_s, bool)
+        if not is_number or not ready_timeout_s >= 0:  # nan is neither less nor more
             raise ConfigError("ready_timeout_s", ready_timeout_s, "a number of seconds from 0")
         self._client = client
         self._owns_client = owns_client

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, runtime
 from flagkit.boundary import contained
 from flagkit.clock import Clock
 from flagkit.events import Delivered, Retry, Sent
+from flagkit.frozen import ReadOnly
 from flagkit.log import logger
 
 #: ``trip``: a guard rolled a flag back, or would have. ``stale``: nobody confirms the definitions. ``lost``: events.
@@ -157,7 +158,7 @@ class Alerts:
                 len(self._under_way),
                 self._delivered,
                 len(self._new) + len(self._outbox),
-                dict(self._lost),
+                ReadOnly(self._lost),
                 self._last_error,
             )
 

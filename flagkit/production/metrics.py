@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from math import frexp, ldexp
 from typing import Any, Final, NamedTuple
 
+from flagkit.frozen import ReadOnly
 from flagkit.production.failure import Failure
 
 #: Buckets to a doubling, as a power of two.
@@ -46,8 +47,8 @@ class VariantMetrics(NamedTuple):
     p50_s: float | None
     p90_s: float | None
     p99_s: float | None
-    places: Mapping[str, str] = {}
-    buckets: Mapping[int, int] = {}
+    places: Mapping[str, str] = ReadOnly()
+    buckets: Mapping[int, int] = ReadOnly()
 
     def __repr__(self) -> str:
         # Without the buckets: hundreds of numbers, in what people print to see how it stands.
@@ -154,12 +155,12 @@ class Meter:
             self.variant,
             sums.calls,
             sums.failures,
-            sums.errors,
+            ReadOnly(sums.errors),
             p50_s,
             p90_s,
             p99_s,
-            sums.places,
-            sums.buckets,
+            ReadOnly(sums.places),
+            ReadOnly(sums.buckets),
         )
 
     def take(self) -> Sums | None:

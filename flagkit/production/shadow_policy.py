@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from flagkit.errors import ConfigError
+from flagkit.frozen import Frozen
 
 POOL: Final = "pool"
 INLINE: Final = "inline"
@@ -66,7 +67,7 @@ _FIELDS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
 }
 
 
-class ShadowPolicy:
+class ShadowPolicy(Frozen):
     """How the candidate of a shadow run is called, judged and reported.
 
     mode: ``pool``, on threads of the client's own, once the control is done; ``inline``, on the caller's thread, in
@@ -90,6 +91,7 @@ class ShadowPolicy:
     raise_on_mismatch: for tests: run inline, and raise ``ShadowMismatch``, or what this function makes of the result,
         once it is published.
 
+    Equal to one with the same functions; pickled when they can be.
     Raises: ConfigError naming the field. What any of the functions raises is counted, by name, and changes no call.
     """
 
@@ -147,9 +149,6 @@ class ShadowPolicy:
     def inline(self) -> bool:
         """Whether the candidate runs on the caller's thread."""
         return self.mode == INLINE or self.raise_on_mismatch is not False
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"ShadowPolicy is frozen; make a new one with {name}={value!r}")
 
     def __repr__(self) -> str:
         return f"ShadowPolicy(mode={self.mode!r}, budget_s={self.budget_s!r}, max_running={self.max_running!r})"

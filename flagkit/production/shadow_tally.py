@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any, Final, NamedTuple
 
 from flagkit.boundary import contained
+from flagkit.frozen import ReadOnly
 from flagkit.production.branch import Serial
 from flagkit.production.metrics import Meter, quantiles
 from flagkit.production.shadow_result import IGNORED, MATCH, ShadowResult, ShadowStatus
@@ -66,11 +67,11 @@ class ShadowTally:
         return ShadowStatus(
             flag=self._flag,
             sampled=sampled,
-            outcomes=dict(outcomes),
-            dropped=dict(dropped),
+            outcomes=ReadOnly(outcomes),
+            dropped=ReadOnly(dropped),
             pending=max(0, sampled - ended),
-            errors=dict(self._errors.copy()),
-            failures=dict(self._failures.copy()),
+            errors=ReadOnly(self._errors.copy()),
+            failures=ReadOnly(self._failures.copy()),
             control_p50_s=control.p50_s,
             control_p99_s=control.p99_s,
             candidate_p50_s=candidate.p50_s,

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from flagkit.events import Exposure
+from flagkit.frozen import ReadOnly
 from flagkit.runtime.stats import Account
 
 #: An exposure, or an event already encoded.
@@ -207,7 +208,7 @@ class Buffer:
             here = len(self._events)
             recorded = self._taken + here + self._refused
             pending = here + self._spooled + self._estate
-            return Account(recorded, self._adopted, self._delivered, dict(self._lost), pending)
+            return Account(recorded, self._adopted, self._delivered, ReadOnly(self._lost), pending)
 
     # -- for a spool, which keeps the events and leaves the account to this
 

@@ -18,6 +18,7 @@ from flagkit.clock import Clock
 from flagkit.config import Config
 from flagkit.core.elsewhere import Heard
 from flagkit.errors import FetchError
+from flagkit.frozen import ReadOnly
 from flagkit.runtime.backoff import SYSTEM_RANDOM, Backoff
 from flagkit.runtime.link import Link, standing
 from flagkit.runtime.stats import RemoteState
@@ -185,7 +186,7 @@ class Inquiries:
     @property
     def state(self) -> RemoteState:
         return RemoteState(
-            self._link.state, self._asked, self._answered, dict(self._lost), len(self._waiting), len(self._known)
+            self._link.state, self._asked, self._answered, ReadOnly(self._lost), len(self._waiting), len(self._known)
         )
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from flagkit.errors import Problem
+from flagkit.frozen import ReadOnly
 
 State: TypeAlias = Literal["starting", "ok", "failing", "auth_failed", "rejected"]
 Origin: TypeAlias = Literal["source", "disk"]
@@ -88,7 +89,7 @@ class RemoteState(NamedTuple):
 
 
 class Status(NamedTuple):
-    """A client at one instant.
+    """A client at one instant. Its mappings are read-only; it can be pickled, and compared.
 
     ready: definitions are loaded. version: theirs, as the document names it.
     age_s: seconds since the source last confirmed them, in an earlier run perhaps; None when it never did.
@@ -132,7 +133,7 @@ class Status(NamedTuple):
     worker_faults: int
     disk: Standing | None
     usage: UsageState | None = None
-    overrides: Mapping[str, int] = {}
+    overrides: Mapping[str, int] = ReadOnly()
     remote: RemoteState | None = None
     shadows: tuple[Any, ...] = ()
     holds: Mapping[str, str] = {}

@@ -17,6 +17,7 @@ from flagkit.boundary import contained
 from flagkit.clock import Clock
 from flagkit.config import Config
 from flagkit.events import Delivered, FlagUsage, Rejected, Retry, Usage
+from flagkit.frozen import ReadOnly
 from flagkit.runtime.backoff import SYSTEM_RANDOM, Backoff
 from flagkit.runtime.link import Link, standing
 from flagkit.runtime.stats import Account, UsageState
@@ -126,7 +127,9 @@ class Reporting:
         with self._turn:
             self._gather()
             pending = self._flying + sum(self._waiting.values())
-            return UsageState(self._link.state, Account(self._counted, 0, self._delivered, dict(self._lost), pending))
+            return UsageState(
+                self._link.state, Account(self._counted, 0, self._delivered, ReadOnly(self._lost), pending)
+            )
 
     def step(self) -> float:
         """Send what was counted if it is time to; return the seconds until it is."""

@@ -237,6 +237,11 @@ class Life(Process):
         self.name = f"process {self.pid} (child of {name})"
         world.later(self.random.choice((0.0, 1.0, 30.0)), lambda: world.free(parent))
 
+    def kill(self) -> None:
+        super().kill()
+        if self.client is not None:
+            self.client._closed = True  # its memory is gone, so that nobody collects it as rubbish
+
     def wellbred(self, for_s: float) -> bool:
         """Whether it has lived for so long."""
         return self.world.hub.now_s - self.began_s >= for_s

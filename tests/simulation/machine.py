@@ -110,6 +110,8 @@ class Machine:
     def __enter__(self) -> Machine:
         for name in _KNOWN:
             self._patch.setattr(known, name, getattr(known, name))  # as it is, to be put back
+        self._ident = threading.get_ident()
+        self._others = os.getpid, threading.get_ident
         self._patch.setattr(os, "getpid", self._getpid)
         self._patch.setattr(os, "urandom", self._chance.randbytes)
         self._patch.setattr(random, "_urandom", self._chance.randbytes)
@@ -123,11 +125,18 @@ class Machine:
         self.hub.end()
         self._patch.undo()
 
+    # A thread that some other test has left behind is where it was.
+
     def _getpid(self) -> int:
+        if self._others[1]() != self._ident:
+            return self._others[0]()
         task = self.hub.current
         return task.owner.pid if task is not None and isinstance(task.owner, Process) else 1
 
     def _get_ident(self) -> int:
+        ident = self._others[1]()
+        if ident != self._ident:
+            return ident
         task = self.hub.current
         return 0 if task is None else task.ident
 

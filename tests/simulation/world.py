@@ -79,6 +79,8 @@ class World:
             raise
         finally:
             log.disabled = before
+            for life in self.living:
+                life.kill()
         return self
 
     def _play(self) -> None:

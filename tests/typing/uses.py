@@ -82,6 +82,21 @@ def scopes(client: Client) -> None:
         assert_type(inside, Client)
 
 
+async def invocations(client: Client) -> None:
+    with client.invocation() as given:
+        assert_type(given, Client)
+    async with client.invocation(timeout_s=0.3) as given:
+        assert_type(given, Client)
+
+    @client.invocation()
+    async def handle(event: dict[str, int]) -> bool:
+        return client.enabled("dark", event["user"])
+
+    assert_type(await handle({"user": 1}), bool)
+    await handle("event")  # type: ignore[arg-type]
+    client.invocation()("handle")  # type: ignore[arg-type]
+
+
 def construction() -> None:
     Client("https://flags.example.com", key="sesame", config=Config(poll_interval_s=5), sink=None)
     Client(source=sources.File("flags.json"), sink=sinks.Memory())

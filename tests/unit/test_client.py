@@ -134,7 +134,8 @@ def test_status_is_a_value_of_its_moment(make: Make) -> None:
     client = make()
     client.enabled("ghost", "u")
     before = client.status
-    before.errors["FLAG_NOT_FOUND"] = 99  # type: ignore[index]
+    with pytest.raises(TypeError):
+        before.errors["FLAG_NOT_FOUND"] = 99  # type: ignore[index]
     with pytest.raises(AttributeError):
         before.ready = False  # type: ignore[misc]
     client.enabled("ghost", "u")

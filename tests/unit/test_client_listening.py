@@ -1,4 +1,4 @@
-"""Handlers of a client's events, refreshing on demand, and one call of a serverless function."""
+"""Handlers of a client's events, and refreshing on demand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from documents import ON, StillClock, document
 from fakes import ScriptedSource, unavailable
 
-from flagkit import Client, Config, ConfigError, EventDetails, sinks
+from flagkit import Client, Config, ConfigError, EventDetails
 from flagkit.errors import FetchError
 from flagkit.sources import Fetched, NotModified
 
@@ -236,40 +236,6 @@ def test_refresh_after_close_waits_for_nothing(make: Make) -> None:
     assert client.wait_ready(10)
     client.close()
     assert not client.refresh(60)
-
-
-def test_an_invocation_begins_with_definitions_that_are_not_old_and_ends_with_all_events_sent(
-    make: Make, sink: sinks.Memory, clock: Any
-) -> None:
-    source = scripted({"a": ON}, {"a": OFF})
-    client = make(source=source, config=Config(poll_interval_s=3600, flush_interval_s=3600))
-
-    @client.invocation(timeout_s=10)
-    def handle(unit: str) -> bool:
-        return client.enabled("a", unit)
-
-    assert handle("u-1")
-    assert len(sink.events) == 1
-    assert handle("u-2")
-    assert (len(source.asked), len(sink.events)) == (1, 2)
-    clock.advance(3601)
-    assert not handle("u-3")
-    assert (len(source.asked), len(sink.events)) == (2, 3)
-
-
-def test_an_invocation_passes_on_what_its_body_raises_and_sends_the_events_all_the_same(
-    make: Make, sink: sinks.Memory
-) -> None:
-    client = make(source=scripted({"a": ON}), config=Config(flush_interval_s=3600))
-
-    @client.invocation(timeout_s=10)
-    def fail() -> None:
-        client.track("order", "u-1")
-        raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
-    assert len(sink.events) == 1
 
 
 def test_alerts_that_were_not_told_yet_are_told_together_every_message_of_them(make: Make) -> None:

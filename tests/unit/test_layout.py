@@ -20,11 +20,11 @@ PACKAGE = Path(__file__).parents[2] / "flagkit"
 
 #: A room is a top-level module or folder. Each may import rooms of the floors before its own, and itself.
 FLOORS = (
-    {"boundary", "errors", "log", "context", "decision", "events", "config", "clock", "schema"},
+    {"boundary", "errors", "log", "context", "decision", "events", "config", "clock", "frozen", "schema"},
     {"core", "http", "disk", "redis_wire", "unleash_wire"},
     {"dialects", "sources", "sinks", "fleets"},
     {"runtime", "production", "changes"},
-    {"alerting", "arguments", "client", "counting", "flags", "default", "guarding", "shadowing"},
+    {"alerting", "arguments", "client", "counting", "flags", "default", "guarding", "invocation", "shadowing"},
     {"integrations", "testing", "server"},
     {"cli", "pytest_plugin", "__init__", "__main__"},
 )
@@ -34,7 +34,7 @@ NEIGHBOURS = {
     "redis_wire": {"http"},
     "unleash_wire": {"http"},
     "counting": {"arguments", "flags"},
-    "client": {"alerting", "arguments", "counting", "flags", "guarding", "shadowing"},
+    "client": {"alerting", "arguments", "counting", "flags", "guarding", "invocation", "shadowing"},
     "default": {"arguments", "client", "flags", "shadowing"},
     "cli": {"__init__"},
     "__main__": {"cli"},

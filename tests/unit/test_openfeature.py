@@ -440,6 +440,7 @@ def test_one_provider_serves_several_domains(make: Make) -> None:
         ({"client": "flags.json"}, "client"),
         ({"ready_timeout_s": -1}, "ready_timeout_s"),
         ({"ready_timeout_s": True}, "ready_timeout_s"),
+        ({"ready_timeout_s": float("nan")}, "ready_timeout_s"),
     ],
 )
 def test_a_wrong_argument_is_named(make: Make, settings: dict[str, Any], field: str) -> None:
