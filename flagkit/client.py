@@ -345,11 +345,11 @@ class Client:
             coroutine function, a generator or an asynchronous generator.
         Raises: ConfigError, when it decorates and an argument is wrong; nothing otherwise, whatever the flag.
         """
-        if guard is not None:
+        if isinstance(guard, GuardPolicy):
             self._guards.adopt(flag, guard)
         if otherwise is None and not ignore:
             return Gate(self, flag, context)
-        options = GateOptions(otherwise, variants or {}, unit_from, failed, ignore, fallback_on_error)
+        options = GateOptions(otherwise, variants or {}, unit_from, failed, ignore, fallback_on_error, guard)
         return Gate(self, flag, context, options)
 
     def choose(self, flag: str, context: object) -> Chosen:

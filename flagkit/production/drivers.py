@@ -7,8 +7,9 @@ measured, not that of its reader; it is exposed with the first item. Called by `
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator
-from functools import wraps
+from functools import partial, wraps
 from time import perf_counter
+from types import FunctionType, MethodType
 from typing import Any, TypeAlias
 
 from flagkit.production.passage import Chooser, GateOptions, raised
@@ -21,11 +22,12 @@ def gated(function: Callable[..., Any], flag: str, chooser: Chooser, asker: Aske
     """The driver around ``function``, the candidate."""
     import inspect  # a tenth of the library's import, and only those who decorate need it
 
-    if inspect.isasyncgenfunction(function):
+    called = function if isinstance(function, (FunctionType, MethodType, partial)) else type(function).__call__
+    if inspect.isasyncgenfunction(called):
         driver = _asynchronous_generator
-    elif inspect.isgeneratorfunction(function):
+    elif inspect.isgeneratorfunction(called):
         driver = _generator
-    elif inspect.iscoroutinefunction(function):
+    elif inspect.iscoroutinefunction(called):
         driver = _coroutine
     else:
         driver = _plain

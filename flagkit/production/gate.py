@@ -46,10 +46,11 @@ class Gate:
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """The function, called when the candidate is chosen, and the control otherwise. Raises: ConfigError."""
         options = self._options
+        if isinstance(function, (classmethod, staticmethod)):
+            return cast("Callable[P, R]", type(function)(self(function.__func__)))
         if not callable(function):
             raise ConfigError("function", function, "a function")
-        if not callable(options.otherwise):
-            raise ConfigError("otherwise", options.otherwise, "the function that is called for the control")
+        options.check()
         asker = asker_of(function, self._context, options.unit_from)
         return cast("Callable[P, R]", gated(function, self._flag, self._chooser, asker, options))
 

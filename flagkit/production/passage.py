@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from flagkit.boundary import contained
+from flagkit.core.policy import GuardPolicy
 from flagkit.decision import Decision
+from flagkit.errors import ConfigError
 from flagkit.production.branch import Branch
 from flagkit.production.failure import Failure
 
@@ -44,6 +46,22 @@ class GateOptions(NamedTuple):
     failed: Callable[[Any], bool] | None = None
     ignore: Ignored = ()
     fallback_on_error: bool = False
+    guard: GuardPolicy | None = None
+
+    def check(self) -> None:
+        """For a decorated function. Raises: ConfigError that names what is wrong."""
+        if not callable(self.otherwise):
+            raise ConfigError("otherwise", self.otherwise, "the function that is called for the control")
+        variants = self.variants
+        if not isinstance(variants, Mapping) or not all(map(callable, variants.values())):
+            raise ConfigError("variants", variants, "a mapping from variants to functions")
+        if self.failed is not None and not callable(self.failed):
+            raise ConfigError("failed", self.failed, "a function that is given a result")
+        kinds = self.ignore if isinstance(self.ignore, tuple) else (self.ignore,)
+        if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+            raise ConfigError("ignore", self.ignore, "an exception class, or a tuple of them")
+        if self.guard is not None and not isinstance(self.guard, GuardPolicy):
+            raise ConfigError("guard", self.guard, "a GuardPolicy")
 
     def choice(self, decision: Decision, candidate: Callable[..., Any]) -> Callable[..., Any]:
         """What is called for ``decision``."""
@@ -62,8 +80,8 @@ def raised(chosen: Chosen, call: Any, error: BaseException, ignore: Ignored, sec
     decision, branch, _ = chosen
     if isinstance(error, Exception):
         _note(decision, error)
-        branch.end(call, None if isinstance(error, ignore) else Failure.of(error), seconds)
-    elif isinstance(error, ignore):
+        branch.end(call, None if _ignored(error, ignore) else Failure.of(error), seconds)
+    elif _ignored(error, ignore):
         branch.end(call, None, seconds)
     elif _cut_off(type(error)):
         branch.end(call, Failure.of(error), math.inf)
@@ -71,6 +89,13 @@ def raised(chosen: Chosen, call: Any, error: BaseException, ignore: Ignored, sec
         branch.end(call, None, seconds)  # whoever reads has had enough
     else:
         branch.leave(call, _dies(error))
+
+
+def _ignored(error: BaseException, ignore: Ignored) -> bool:
+    try:
+        return isinstance(error, ignore)
+    except TypeError:
+        return False  # what a decorator refuses, and a ``with`` block must not raise
 
 
 def _dies(error: BaseException) -> bool:

@@ -58,6 +58,8 @@ class Shadow:
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """The control, with its signature, name and type. Raises: ConfigError."""
+        if isinstance(function, (classmethod, staticmethod)):
+            return cast("Callable[P, R]", type(function)(self(function.__func__)))
         if not callable(function):
             raise ConfigError("function", function, "the function that is the control")
         _refuse_generator("function", function)

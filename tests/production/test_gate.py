@@ -470,6 +470,13 @@ def test_an_asynchronous_block_too() -> None:
         ({"otherwise": boom, "unit_from": "who"}, "unit_from"),
         ({"otherwise": boom, "unit_from": "rest"}, "unit_from"),
         ({"otherwise": boom, "unit_from": "user", "context": "ann"}, "unit_from"),
+        ({"otherwise": boom, "failed": True}, "failed"),
+        ({"otherwise": boom, "ignore": "KeyError"}, "ignore"),
+        ({"otherwise": boom, "ignore": [KeyError]}, "ignore"),
+        ({"otherwise": boom, "ignore": (KeyError, int)}, "ignore"),
+        ({"otherwise": boom, "variants": 3}, "variants"),
+        ({"otherwise": boom, "variants": {"b": "search_b"}}, "variants"),
+        ({"otherwise": boom, "guard": {"alpha": 0.01}}, "guard"),
     ],
 )
 def test_a_gate_that_cannot_work_says_so_where_it_is_written(options: dict[str, Any], field: str) -> None:
@@ -478,3 +485,52 @@ def test_a_gate_that_cannot_work_says_so_where_it_is_written(options: dict[str, 
     with pytest.raises(ConfigError, match=f"^{field}: ") as caught:
         gate(chooser(), **options)(search)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("ignore", [[KeyError], "KeyError", (KeyError, 7)])
+def test_a_block_whose_ignore_is_none_lets_the_applications_error_pass(ignore: Any) -> None:
+    client = chooser()
+    with pytest.raises(LookupError, match="mine"), gate(client, "ann", ignore=ignore) as search:  # noqa: PT012
+        assert search.on
+        raise LookupError("mine")
+    assert [ended.error for ended in client.ended] == ["LookupError"]
+
+
+# -- what else can be called
+
+
+def test_the_order_of_decorators_does_not_matter() -> None:
+    client = chooser()
+
+    class Shop:
+        @gate(client, "ann", otherwise=boom)
+        @staticmethod
+        def priced(price: int) -> int:
+            return price
+
+        @gate(client, "ann", otherwise=boom)
+        @classmethod
+        def named(cls) -> str:
+            return cls.__name__
+
+        @staticmethod
+        @gate(client, "ann", otherwise=boom)
+        def sold(price: int) -> int:
+            return price
+
+    assert (Shop.priced(7), Shop().priced(8), Shop.named(), Shop().named(), Shop.sold(9)) == (7, 8, "Shop", "Shop", 9)
+    assert len(client.ended) == 5
+
+
+def test_an_object_that_is_called_is_measured_as_what_its_call_is() -> None:
+    client = chooser()
+
+    class Search:
+        async def __call__(self, query: str) -> str:
+            await asyncio.sleep(0)
+            raise LookupError(query)
+
+    search = gate(client, "ann", otherwise=boom)(Search())
+    with pytest.raises(LookupError):
+        asyncio.run(search("x"))
+    assert [ended.error for ended in client.ended] == ["LookupError"]
