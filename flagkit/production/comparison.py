@@ -237,20 +237,23 @@ class Comparison:
                     p99 = pace.p99
                     pace.p99 = p99 * 1.0198 if seconds > p99 else p99 * 0.9998
 
-    def late(self, rule: str, arm: int, key: bytes) -> None:
-        """A failure is reported of a unit, after its calls.
+    def late(self, rule: str, arm: int, key: bytes) -> bool:
+        """A failure is reported of a unit, after its calls; return whether it is an event.
 
         It is an event among the units of the rule that are at risk: with counted calls, and without an error so far.
         """
         cell = digest(key, SEED) & CELL
         self._failures[arm] += 1
+        counts = False
         for clock, first in ((self._long, 0), (self._short, _SHORT)):
             # Units come with their first call; blocks that are still open have not told of theirs.
             begun = [block for block in self._blocks[rule][first : first + _SHORT : GROUPS] if block is not None]
             candidates = sum(block.candidates for block in begun)
             came = sum(block.total for block in begun) - candidates, candidates
             if clock.late(rule, arm, cell, came):
+                counts = True
                 self._look_for_verdict(clock)
+        return counts
 
     def settle(self) -> None:
         """Rules or shares have changed: what is compared from here on does not meet what was before."""

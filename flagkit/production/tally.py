@@ -164,19 +164,26 @@ class Tally:
         if not arm and not failed:
             self._pace.add(seconds)
 
-    def late(self, rule: str, arm: int, key: bytes) -> None:
-        """A failure is reported of a unit, after its calls. Whether it is an event is for the judge to see."""
+    def late(self, rule: str, arm: int, key: bytes) -> bool:
+        """A failure is reported of a unit, after its calls; return whether it is one of calls that were counted here.
+
+        Whether it is an event is for the judge to see.
+        """
         self._sums[2 + arm] += 1
         cell = digest(key, SEED) & CELL
-        if self._table[cell] >> HAD & _FAILED or cell & self._mask:
-            return
+        if self._table[cell] >> HAD & _FAILED:
+            return False
+        ours = bool(self._table[cell] & COUNT)
+        if cell & self._mask:
+            return ours
         batch = self._batch or self._begin()
         number = batch.rules.get(rule)
         if number is not None or len(batch.rules) < MAX_RULES:
             number = batch.rules.setdefault(rule, len(batch.rules))
-            if self._table[cell] & COUNT:
+            if ours:
                 self._table[cell] |= _FAILED << HAD
             self._put(batch, cell | arm << ARM_AT | _FAILED << EVENTS_AT | LATE << COLD_AT | number << RULE_AT)
+        return ours
 
     def settle(self) -> None:
         """Rules or shares have changed: what begins from here on is handed on apart, and the judge is told."""

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from flagkit.core.model import Hold
 from flagkit.core.policy import GuardPolicy
 from flagkit.production.breaker import Breaker
-from flagkit.production.comparison import Evidence, Verdict, as_numbers
+from flagkit.production.comparison import CONTROL, Evidence, Verdict, as_numbers
 from flagkit.production.judge import words
 from flagkit.production.power import expected_calls
 from flagkit.production.sequential import SloEProcess, upper_limit
@@ -35,7 +35,7 @@ class Counting(Protocol):
 
     def start(self, rule: str, arm: int, key: bytes) -> Any: ...
     def finish(self, handle: Any, failed: bool, seconds: float) -> None: ...
-    def late(self, rule: str, arm: int, key: bytes) -> None: ...
+    def late(self, rule: str, arm: int, key: bytes) -> bool: ...
     def settle(self) -> None: ...
     def evidence(self) -> Evidence: ...
     def cell(self, handle: Any) -> int: ...
@@ -100,7 +100,7 @@ class Trial:
         self._controls = self._control_failures = self._candidates = 0
         self._looked = self._told = (0, 0)
         self._probes: list[None] = []
-        self.start, self.late = counting.start, counting.late
+        self.start = counting.start
 
     # -- calls
 
@@ -131,11 +131,17 @@ class Trial:
                 self._let_probe()
         elif breaker.units < 2:
             breaker.meet(key)
-        slo = self._slo
-        if slo is not None and not self._convicted:
-            slo.add(failed)
-            if slo.value * self._alpha >= 1:
-                self._convict("slo", f"fails more often than {slo.rate:.3%} of the calls")
+        self._bear(failed)
+
+    def late(self, rule: str, arm: int, key: bytes) -> None:
+        """A failure was reported of a unit, after its calls."""
+        if not self.counting.late(rule, arm, key):
+            return
+        if arm == CONTROL:
+            self._control_failures += 1
+        else:
+            # Its call has been borne as one that went well: a failure besides is less than it was.
+            self._bear(True)
 
     def abandoned(self) -> None:
         """A call of the candidate's has ended without a result."""
@@ -251,6 +257,14 @@ class Trial:
             rate = max(self._policy.slo or 0.0, known if self._controls >= _KNOWN else 0.0)
             if 0 < rate < 1:
                 self._slo = SloEProcess(rate)
+
+    def _bear(self, failed: bool) -> None:
+        """Hold a call of the candidate's against the rate that is borne, where that is what is gone by."""
+        slo = self._slo
+        if slo is not None and not self._convicted:
+            slo.add(failed)
+            if slo.value * self._alpha >= 1:
+                self._convict("slo", f"fails more often than {slo.rate:.3%} of the calls")
 
     def _convict(self, kind: str, why: str) -> None:
         self._convicted = True

@@ -264,6 +264,27 @@ def test_without_a_control_the_rate_that_is_borne_is_the_measure() -> None:
     assert site.trips[0]["kind"] == "slo"
 
 
+def test_without_a_control_reports_of_failures_are_held_against_the_rate_too() -> None:
+    everyone = [{"name": "all", "rollout": {"percent": 100}, "serve": "on"}]
+    site = Site({"rules": everyone, "guard": {"slo": 0.02, "metrics": ["refund"]}})
+
+    def reported(chance: float, most: int) -> int:
+        for number in range(most):
+            unit = f"buyer {chance} {number}"
+            site.call(unit)
+            for _ in range(5 if site.random.random() < chance else 0):
+                site.client.track("refund", unit)  # of one unit the first counts
+            if number % 50 == 49:
+                site.tick()
+            if site.tripped:
+                return number
+        return most
+
+    assert reported(0.01, 3000) == 3000
+    assert reported(0.1, 4000) < 600
+    assert site.trips[0]["kind"] == "slo"
+
+
 def test_without_a_control_and_a_rate_it_says_that_it_is_blind() -> None:
     site = Site({"rules": [{"name": "all", "rollout": {"percent": 100}, "serve": "on"}]})
     site.failing = {"on": 0.1}
