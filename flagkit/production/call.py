@@ -36,19 +36,23 @@ _SEED: Final = 0x7361_6D70
 class Call:
     """One call.
 
-    stage: where it is on its way. patient: it may take any time. left: it ended without a result. slot: of its mark.
+    stage: where it is on its way. patient: it may take any time, but for the stretches that run ``inside`` it, which
+    ``turns`` counts; stuck_since: what the guard saw of them. left: it ended without a result. slot: of its mark.
     handle: the trial that compares it, with its handle for it, or a list of such pairs; filled in by the guard.
     """
 
     stage = NEW
     patient = False
+    inside = False
+    turns = 0
+    stuck_since: tuple[int, float] | None = None
     left = False
     slot = NO_SLOT
     error: str | None = None
     seconds = 0.0
     handle: Any = None
 
-    def __init__(self, branch: Guarded, key: bytes | None, began_s: float) -> None:
+    def __init__(self, branch: Any, key: bytes | None, began_s: float) -> None:
         self.branch = branch
         self.key = key
         self.began_s = began_s

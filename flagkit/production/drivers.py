@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from functools import partial, wraps
 from time import perf_counter
 from types import FunctionType, MethodType
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from flagkit.production.call import Call
 from flagkit.production.passage import Chooser, GateOptions, raised
 
 #: Finds the context of a call in its arguments.
@@ -84,20 +85,28 @@ def _falls_back(options: GateOptions, run: Any, error: BaseException) -> bool:
     return options.fallback_on_error and run is not options.otherwise and isinstance(error, Exception)
 
 
+#: Stands in for a call that nobody judges.
+_NOBODYS: Final = Call(None, None, 0.0)
+
+
 class _Watch:
-    """Adds up the time spent inside a generator."""
+    """Adds up the time spent inside a generator, and says of its call when that is."""
 
-    __slots__ = ("_began_s", "seconds")
+    __slots__ = ("_began_s", "_call", "seconds")
 
-    def __init__(self) -> None:
+    def __init__(self, call: object) -> None:
         self.seconds = 0.0
         self._began_s = 0.0
+        self._call = call if isinstance(call, Call) else _NOBODYS
 
     def __enter__(self) -> None:
+        self._call.turns += 1
+        self._call.inside = True
         self._began_s = perf_counter()
 
     def __exit__(self, *_: object) -> None:
         self.seconds += perf_counter() - self._began_s
+        self._call.inside = False
 
 
 def _generator(function: Callable[..., Any], flag: str, chooser: Chooser, asker: Asker, options: GateOptions) -> Any:
@@ -105,7 +114,7 @@ def _generator(function: Callable[..., Any], flag: str, chooser: Chooser, asker:
         decision, branch, key = chosen = chooser.choose(flag, asker(args, kwargs))
         run = options.choice(decision, function)
         begun = branch.begin(key, patient=True)
-        watch, started = _Watch(), False
+        watch, started = _Watch(begun), False
         try:
             with watch:
                 source = iter(run(*args, **kwargs))
@@ -160,7 +169,7 @@ def _asynchronous_generator(
         decision, branch, key = chosen = chooser.choose(flag, asker(args, kwargs))
         run = options.choice(decision, function)
         begun = branch.begin(key, patient=True)
-        watch, started = _Watch(), False
+        watch, started = _Watch(begun), False
         try:
             source = run(*args, **kwargs)
             step: Callable[[], Any] = source.__anext__

@@ -275,7 +275,7 @@ class Guard:
         for call in tuple(self._under_way):
             if now_s - call.began_s < deadline_s:
                 break  # the others began later
-            if not call.patient:
+            if not call.patient or self._stuck(call, now_s, deadline_s):
                 del self._under_way[call]
                 call.stage = EXPIRED
                 self._end(call, True, math.inf, now_s)
@@ -286,6 +286,14 @@ class Guard:
                 trial.settle(self.policy)
             trial.pass_time(now_s)
             self._tell(trial)
+
+    def _stuck(self, call: Call, now_s: float, deadline_s: float) -> bool:
+        """Whether what a reader asked of a generator has not come for too long, going by the rounds of the thread."""
+        since = call.stuck_since
+        if not call.inside or since is None or since[0] != call.turns:
+            call.stuck_since = (call.turns, now_s) if call.inside else None
+            return False
+        return now_s - since[1] >= deadline_s
 
     @property
     def deadline_s(self) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -252,6 +254,35 @@ def test_a_call_that_hangs_counts_as_failed_and_slow_without_another_call() -> N
     for gate in hanging:
         gate.__exit__(None, None, None)
     assert site.status.guards[0].failures == failures, "what ends after all is not counted again"
+
+
+def test_a_generator_that_hangs_counts_as_one_while_a_slow_reader_does_not() -> None:
+    site = Site({"guard": {"deadline_s": 5}, "rules": [], "default": "on"})
+    never, entered = threading.Event(), threading.Semaphore(0)
+
+    def rows(unit: str) -> Iterator[int]:
+        yield 1
+        entered.release()
+        never.wait()
+        yield 2
+
+    guarded = site.client.gate("f", unit_from="unit", otherwise=rows)(rows)
+    slow = [guarded(f"reader {number}") for number in range(20)]
+    assert [next(each) for each in slow] == [1] * 20
+    threads = [threading.Thread(target=lambda each=each: list(each)) for each in slow[:12]]
+    for thread in threads:
+        thread.start()
+        entered.acquire()
+    for _ in range(4):
+        site.tick(4)
+    assert site.status.guards[0].failures == (0, 0), "the units were not dealt, and are compared with nobody"
+    (metrics,) = [each for each in site.status.variants if each.variant == "on"]
+    assert (metrics.failures, dict(metrics.errors)) == (12, {"Hung": 12})
+    assert site.tripped, "the breaker sees them"
+    never.set()
+    for thread in threads:
+        thread.join()
+    assert site.status.variants[0].failures == 12, "what ends after all is not counted again"
 
 
 def test_without_a_control_the_rate_that_is_borne_is_the_measure() -> None:
