@@ -28,10 +28,10 @@ class Gate:
 
     As a decorator it serves any number of calls. As a context manager it is for one ``with`` block: ``on``, ``variant``
     and ``value`` are what the block goes by, and with the first look at one of them comes the exposure, and what is
-    measured begins.
+    measured begins. Blocks that share one at the same time get their own answers, and are not measured.
     """
 
-    __slots__ = ("_call", "_chooser", "_chosen", "_context", "_failure", "_flag", "_inside", "_options")
+    __slots__ = ("_call", "_chooser", "_chosen", "_context", "_failure", "_flag", "_inside", "_options", "_shared")
 
     def __init__(self, chooser: Chooser, flag: str, context: object, options: GateOptions = _NO_OPTIONS) -> None:
         self._chooser = chooser
@@ -41,7 +41,9 @@ class Gate:
         self._chosen: Chosen | None = None
         self._call: Any = None
         self._failure: str | None = None
-        self._inside = False
+        #: Blocks that are in it, and whether there were several at once.
+        self._inside = 0
+        self._shared = False
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """The function, called when the candidate is chosen, and the control otherwise. Raises: ConfigError."""
@@ -57,13 +59,18 @@ class Gate:
     # -- as a context manager
 
     def __enter__(self) -> Self:
-        self._chosen, self._failure, self._inside = None, None, True
+        if self._inside:
+            self._share()
+        self._chosen, self._failure = None, None
+        self._inside += 1
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._inside = False
+        self._inside -= 1
         chosen = self._chosen
         if chosen is None:
+            if not self._inside:
+                self._shared = False
             return
         if error is None or self._failure is not None:
             chosen[1].end(self._call, self._failure)
@@ -81,10 +88,19 @@ class Gate:
         """The whole answer. Raises: nothing."""
         chosen = self._chosen
         if chosen is None:
-            chosen = self._chosen = self._chooser.choose(self._flag, self._context)
+            chosen = self._chooser.choose(self._flag, self._context)
+            if self._shared:
+                return chosen[0]
+            self._chosen = chosen
             if self._inside:
                 self._call = chosen[1].begin(chosen[2])
         return chosen[0]
+
+    def _share(self) -> None:
+        """Another block has entered it: how one went is not told from how the other did."""
+        self._shared = True
+        if self._chosen is not None:
+            self._chosen[1].leave(self._call)
 
     @property
     def on(self) -> bool:

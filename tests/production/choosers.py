@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from flagkit.context import Context, as_context
@@ -37,17 +38,18 @@ class FakeBranch:
 
 
 class FakeChooser:
-    """``variants``: unit -> variant; everybody else gets ``off``."""
+    """``variants``: unit -> variant; everybody else gets ``off``. ``ambient``: who asks without a context."""
 
     def __init__(self, **variants: str) -> None:
         self.variants = variants
+        self.ambient: Callable[[], object] = Context
         self.asked: list[tuple[str, Context]] = []
         self.begun: list[tuple[str | None, bytes | None]] = []
         self.ended: list[Ended] = []
         self.left: list[tuple[str | None, bytes | None]] = []
 
     def choose(self, flag: str, context: object) -> Chosen:
-        asker = Context() if context is None else as_context(context)
+        asker = as_context(self.ambient() if context is None else context)
         self.asked.append((flag, asker))
         variant = self.variants.get(asker.unit_text or "", "off")
         decision = Decision(flag, variant, variant, Reason.SPLIT, enabled=variant != "off", version="7")

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import math
 from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -457,6 +458,30 @@ def test_an_asynchronous_block_too() -> None:
 
     asyncio.run(main())
     assert client.errors == [("on", None)]
+
+
+def test_blocks_that_share_a_gate_at_the_same_time_get_their_own_answers_and_are_not_measured() -> None:
+    client = chooser()
+    shared, now = Gate(client, "search", None), ContextVar("now", default="")
+    client.ambient = now.get
+
+    async def block(unit: str) -> list[str | None]:
+        now.set(unit)
+        with shared as search:
+            before = search.variant
+            await asyncio.sleep(0)
+            return [before, search.variant, shared.variant]
+
+    async def main() -> list[list[str | None]]:
+        return await asyncio.gather(*(block(unit) for unit in ("ann", "bo", "cy", "ann")))
+
+    assert asyncio.run(main()) == [["on"] * 3, ["off"] * 3, ["b"] * 3, ["on"] * 3]
+    assert client.ended == []
+    assert client.left == [("on", b"ann")]
+    now.set("cy")
+    with shared as search:
+        assert search.variant == "b"
+    assert [ended.variant for ended in client.ended] == ["b"], "alone again"
 
 
 # -- mistakes
