@@ -333,7 +333,8 @@ class Client:
 
         Args:
             context: as in ``enabled``; for a decorated function also a callable that makes it of the call's arguments.
-            otherwise: what is called for the control; a decorated function needs one. It takes what the candidate does.
+            otherwise: what is called for the control: the off variant, and the one that the guard compares with. A
+                decorated function needs one. It takes what the candidate does.
             variants: variant -> what is called for it, where there are more than two.
             unit_from: the name of the parameter that is the context.
             failed: whether a result is a failure although nothing was raised; if it raises, it is none.
@@ -347,7 +348,7 @@ class Client:
         """
         if isinstance(guard, GuardPolicy):
             self._guards.adopt(flag, guard)
-        if otherwise is None and not ignore:
+        if otherwise is None and not ignore and guard is None:
             return Gate(self, flag, context)
         options = GateOptions(otherwise, variants or {}, unit_from, failed, ignore, fallback_on_error, guard)
         return Gate(self, flag, context, options)

@@ -76,6 +76,7 @@ class Decision:
     __slots__ = (
         "_arm",
         "_branch",
+        "_candidate",
         "_copy",
         "_exposed",
         "_instead_of",
@@ -110,6 +111,7 @@ class Decision:
         instead_of: Decision | None = None,
         telemetry: Mapping[str, str | int | bool] | None = None,
         arm: str | None = None,
+        control: bool = False,
     ) -> None:
         self.flag = flag
         self.variant = variant
@@ -127,6 +129,8 @@ class Decision:
         self._exposed = exposed
         #: The variant served as guards and exposures know it: its own name for it, where a backend calls two by one.
         self._arm = variant if arm is None else arm
+        #: Whether gates run the candidate: ``control`` says that this variant is what others are compared with.
+        self._candidate = enabled and not control
         #: The part of its exposures that is always the same, once there was one; runtime.exposures fills it in.
         self._wire: tuple[str, bytes] | None = None
         #: The decision that this one is served instead of, because its guard has tripped.

@@ -110,6 +110,7 @@ class Outcomes:
             reason,
             arm=variant,
             enabled=variant != flag.off if enabled is None else enabled,
+            control=flag.guard is not None and variant == flag.guard.control,
             rule=rule,
             assigned=assigned,
             analysable=analysable,

@@ -265,6 +265,7 @@ class Snapshot:
                 flag.variants[variant],
                 Reason.OVERRIDE,
                 enabled=variant != flag.off,
+                control=flag.guard is not None and variant == flag.guard.control,
                 assigned=variant,
                 version=version_of(flag),
             )

@@ -37,11 +37,11 @@ def gated(function: Callable[..., Any], flag: str, chooser: Chooser, asker: Aske
 
 def _plain(function: Callable[..., Any], flag: str, chooser: Chooser, asker: Asker, options: GateOptions) -> Any:
     choose, otherwise, ignore = chooser.choose, options.otherwise, options.ignore
-    simple, judged = not options.variants, options.failed is not None
+    simple, judged = not options.variants and options.control is None, options.failed is not None
 
     def call(*args: Any, **kwargs: Any) -> Any:
         decision, branch, key = chosen = choose(flag, asker(args, kwargs))
-        run: Any = (function if decision.enabled else otherwise) if simple else options.choice(decision, function)
+        run: Any = (function if decision._candidate else otherwise) if simple else options.choice(decision, function)
         begun = branch.begin(key)
         try:
             result = run(*args, **kwargs)

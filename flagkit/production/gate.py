@@ -104,8 +104,9 @@ class Gate:
 
     @property
     def on(self) -> bool:
-        """Whether the candidate was chosen: anything but the flag's off variant. Raises: nothing."""
-        return self.decision.enabled
+        """Whether the candidate was chosen: neither the off variant nor the control of a guard. Raises: nothing."""
+        decision, options = self.decision, self._options
+        return decision._candidate if options is _NO_OPTIONS else options.is_candidate(decision)
 
     @property
     def variant(self) -> str | None:

@@ -67,7 +67,16 @@ class GateOptions(NamedTuple):
         """What is called for ``decision``."""
         if decision.variant in self.variants:
             return self.variants[decision.variant]  # type: ignore[index]
-        return candidate if decision.enabled else self.otherwise  # type: ignore[return-value]
+        return candidate if self.is_candidate(decision) else self.otherwise  # type: ignore[return-value]
+
+    @property
+    def control(self) -> str | None:
+        """What the policy given in code compares with."""
+        return self.guard.control if isinstance(self.guard, GuardPolicy) else None
+
+    def is_candidate(self, decision: Decision) -> bool:
+        """Whether ``decision`` is for the candidate: not for what is off, nor for what others are compared with."""
+        return decision._candidate and (self.control is None or decision.variant != self.control)
 
     def failure(self, result: Any) -> str | None:
         """What the call failed of, going by its result; a ``failed`` that raises says nothing."""

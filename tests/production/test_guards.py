@@ -26,6 +26,44 @@ def test_a_candidate_that_fails_more_often_is_rolled_back_from_the_next_call_on(
     assert site.client.status.trips == {"f": f"on: {guard.why}"}
 
 
+VERSIONS = {
+    "variants": {"v1": 1, "v2": 2, "none": 0},
+    "off": "none",
+    "default": "v1",
+    "rules": [{"name": "half", "rollout": {"percent": 50}, "serve": "v2"}],
+}
+
+
+@pytest.mark.parametrize("where", ["definitions", "code"])
+def test_the_control_that_a_guard_names_runs_what_is_otherwise_called(where: str) -> None:
+    in_code = GuardPolicy(control="v1") if where == "code" else None
+    site = Site({**VERSIONS, "guard": {"control": "v1"} if where == "definitions" else {}})
+
+    @site.client.gate("f", unit_from="user", otherwise=lambda user: "v1", guard=in_code)
+    def page(user: str) -> str:
+        return "v2"
+
+    users = [f"user-{number}" for number in range(100)]
+    assert [page(user) for user in users] == [site.client.variant("f", user) for user in users]
+    for user in users:
+        with site.client.gate("f", user, guard=in_code) as gate:
+            assert gate.on is (gate.variant == "v2")
+
+    @site.client.gate("f", unit_from="user", otherwise=lambda user: "v1", guard=in_code)
+    def broken(user: str) -> str:
+        raise ZeroDivisionError
+
+    hurt = 0
+    for number in range(500):
+        try:
+            assert broken(f"buyer-{number}") == "v1"
+        except ZeroDivisionError:
+            hurt += 1
+    assert site.tripped
+    assert hurt < 20
+    assert site.client.variant("f", users[0]) == "v1"
+
+
 def test_the_collector_is_told_once_with_the_evidence() -> None:
     site = Site()
     site.failing = {"on": 0.12}
