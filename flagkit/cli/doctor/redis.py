@@ -91,7 +91,8 @@ def _looked_into(source: Redis, now_ms: int, *, with_password: bool) -> Iterator
         yield from document.examine(fetched.data, now_ms, "flagkit validate")
         yield from _numbers(fetched.data)
     yield _stream(source)
-    yield skipped("clock", "steps of rollouts follow this machine's, as its clients' do theirs", "set it by NTP")
+    found = "the document comes without a time, so that steps of rollouts follow each client's own clock"
+    yield skipped("clock", found, "set the clocks of their machines by NTP")
     yield skipped("events", "a Redis takes none", "look at where your clients send them: flagkit doctor URL")
 
 
