@@ -5,7 +5,6 @@ Used by eval, diff and lint; ``validate`` wants all problems and asks the parser
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from typing import Final
 
@@ -13,7 +12,7 @@ import click
 
 from flagkit.cli.text import counted, plain
 from flagkit.core.model import Definitions
-from flagkit.dialects import native
+from flagkit.dialects import names, native
 from flagkit.errors import DefinitionsError, Problem
 
 _MAX_BYTES: Final = 1 << 30
@@ -55,7 +54,5 @@ def warn(path: str, problems: Collection[Problem]) -> None:
 
 
 def unknown(noun: str, name: str, known: Collection[str]) -> click.ClickException:
-    """The error for a ``name`` that is not ``known``, with the nearest one."""
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return click.ClickException(plain(f"no {noun} {name!r}{hint}"))
+    """The error for a ``name`` that is not ``known``, with the nearest one or what there is."""
+    return click.ClickException(plain(names.unknown(noun, name, known)))

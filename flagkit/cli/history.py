@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import click
 
 from flagkit.changes import read_history
+from flagkit.cli import documents
 from flagkit.cli.changes import one_place
+from flagkit.cli.options import strict_json
 from flagkit.cli.service import Service, key_for, service_options
 from flagkit.cli.text import columns, counted, plain
 
@@ -24,6 +26,7 @@ def command(
 ) -> None:
     """Show who changed what in definitions, when and why; of FLAG only, if it is given.
 
+    A FLAG that is not defined, and of which there is no change, is an error.
     A file knows the changes made with this command; a service also the edits by hand that it has seen.
     """
     one_place(file, url)
@@ -62,6 +65,12 @@ def table(changes: Sequence[Mapping[str, Any]], count: str = "change") -> list[s
 def _of_file(file: str, flag: str | None) -> tuple[list[Any], str]:
     history = read_history(file)
     changes = history.changes if flag is None else history.of(flag)
+    if flag is not None and not changes and not history.unread:
+        try:
+            document = strict_json(documents.read(file))
+        except ValueError:  # nobody can say what is defined there
+            document = None
+        _demand(flag, document, {change.flag for change in history.changes})
     unread = f"{file}: {counted(history.unread, 'line')} of its history cannot be read" if history.unread else ""
     return [change.record() for change in changes], unread
 
@@ -70,5 +79,14 @@ def _of_service(service: Service, flag: str | None) -> tuple[list[Any], str]:
     answer = service.get("/v1/changes", {} if flag is None else {"flag": flag})
     if not isinstance(answer, dict) or not isinstance(answer.get("changes"), list):
         raise click.ClickException(plain(f"{service.url}: the answer is not a history"))
+    if flag is not None and not answer["changes"]:
+        _demand(flag, service.get("/v1/definitions", {}))
     older = answer.get("older")
     return answer["changes"], f"{service.url}: {counted(older, 'older change')} not shown" if older else ""
+
+
+def _demand(flag: str, document: object, past: Collection[str] = ()) -> None:
+    """Raises: ClickException when the definitions have no such flag; ``past``: flags that have changes."""
+    flags = document.get("flags") if isinstance(document, dict) else None
+    if isinstance(flags, dict) and flag not in flags:
+        raise documents.unknown("flag", flag, {**flags, **dict.fromkeys(sorted(past))})

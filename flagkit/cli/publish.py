@@ -42,8 +42,8 @@ def command(file: str, url: str, key: str, channel: str | None, insecure: bool) 
     definitions, problems = documents.parse(file, data)
     refused = [problem for problem in problems if problem.refused]
     if refused:
-        lines = "".join(f"\n  {problem}" for problem in refused)
-        raise click.ClickException(plain(f"{file}: not published:{lines}"))
+        lines = [f"{file}: not published:", *(f"  {problem}" for problem in refused)]
+        raise click.ClickException("\n".join(map(plain, lines)))
     place = Redis(url, key=key, channel=channel, allow_insecure_redis=insecure)
     flags = counted(len(definitions.flags), "flag")
     number, told = publish(place, json.loads(data))

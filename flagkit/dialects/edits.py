@@ -7,14 +7,13 @@ history. Called by the commands ``kill``, ``ramp``, ``set`` and ``revert``.
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Collection
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 from flagkit.core.model import Definitions, FlagDefinition, Rollout, Rule
 from flagkit.dialects import native
+from flagkit.dialects.names import unknown
 from flagkit.dialects.splice import Span, drop, find, put, replace
 from flagkit.errors import DefinitionsError, FlagkitError, Problem
 
@@ -82,7 +81,7 @@ def serve_all(text: str, flag: str, variant: str) -> Edit:
     document = _Document(text)
     definition = document.good(flag)
     if variant not in definition.variants:
-        raise _unknown(f"variant of {flag}", variant, definition.variants)
+        raise EditError(unknown(f"variant of {flag}", variant, definition.variants))
     after = document.flag(flag)
     for field in ("prerequisites", "exclude", "targets"):
         after = drop(after, (field,))
@@ -169,7 +168,7 @@ class _Document:
     def _span(self, flag: str) -> Span:
         span = find(self.text, ("flags", flag))
         if span is None:
-            raise _unknown("flag", flag, self._keys)
+            raise EditError(unknown("flag", flag, self._keys))
         return span
 
 
@@ -209,12 +208,6 @@ def _served(flag: FlagDefinition) -> str:
     if len(flag.rules) == 1 and flag.rules[0].name == EVERYONE and flag.rules[0].serve:
         return f'"{flag.rules[0].serve}" for everyone'
     return f"{len(flag.rules)} rule{'' if len(flag.rules) == 1 else 's'}"
-
-
-def _unknown(noun: str, name: str, known: Collection[str]) -> EditError:
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return EditError(f"no {noun} {name!r}{hint}")
 
 
 def _canonical(text: str) -> str:

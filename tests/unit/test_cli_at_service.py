@@ -273,6 +273,21 @@ def test_the_history_of_one_flag_is_asked_for_and_printed_as_it_came() -> None:
     assert result.stderr == f"{server.url}: 12 older changes not shown\n"
 
 
+def test_the_history_of_a_flag_that_the_service_has_not_is_an_error_with_the_nearest_name() -> None:
+    nothing = {"changes": [], "older": 0}
+    with serving(answering((200, nothing), (200, {"schema": 1, "flags": {"items": {}}}))) as server:
+        result = run(server.url, "history", "itms")
+    assert [call.path for call in server.calls] == ["/v1/changes?flag=itms", "/v1/definitions"]
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: no flag 'itms'; did you mean 'items'?\n"
+
+
+def test_a_flag_of_the_service_that_was_never_changed_has_no_changes() -> None:
+    nothing = {"changes": [], "older": 0}
+    with serving(answering((200, nothing), (200, {"schema": 1, "flags": {"items": {}}}))) as server:
+        assert run(server.url, "history", "items").stdout == "no changes\n"
+
+
 @pytest.mark.parametrize("answer", [[], {}, {"changes": 7}, {"changes": [7]}, {"changes": [{}]}])
 def test_what_is_no_history_is_said(answer: Any) -> None:
     with serving(answering((200, answer))) as server:

@@ -79,7 +79,7 @@ def status(code: int) -> Callable[[Call], None]:
 
 def doctor(*arguments: str, key: str | None = KEY) -> Report:
     """The findings by what was looked at: verdicts and texts."""
-    environment = {"FLAGKIT_KEY": key, "FLAGKIT_READ_KEY": None}
+    environment = {"FLAGKIT_KEY": key, "FLAGKIT_READ_KEY": None, "FLAGKIT_REDIS_URL": None}
     result = CliRunner().invoke(main, ["doctor", "--json", *arguments], env=environment)
     assert result.exception is None or isinstance(result.exception, SystemExit)
     assert KEY not in result.output
@@ -109,6 +109,8 @@ def only(report: Report, check: str, verdict: str, *texts: str) -> None:
 def test_a_service_that_is_well_is_well_in_every_respect(backend: Backend) -> None:
     backend.health = {**HEALTH, "may": ["read", "write"]}
     report = visit(backend)
+    only(report, "disk", "skipped", "--state-dir")
+    del report["disk"]
     assert {verdict for found in report.values() for verdict, _ in found} == {"ok"}
     only(report, "service", "ok", "number 3, 2 flags, 10 events stored")
     only(report, "key", "ok", "may read and write")
@@ -124,8 +126,8 @@ def test_the_report_is_a_line_a_finding_and_a_sum(backend: Backend) -> None:
     with serving(backend) as server:
         result = CliRunner().invoke(main, ["doctor", server.url], env={"FLAGKIT_KEY": KEY})
     lines = result.stdout.splitlines()
-    assert all(re.match(r"(ok     |warning|problem)  [a-z]+ +\S", line) for line in lines[:-2])
-    assert lines[-2:] == ["", "1 problem, 1 warning"]
+    assert all(re.match(r"(ok     |warning|problem|skipped)  [a-z]+ +\S", line) for line in lines[:-2])
+    assert lines[-2:] == ["", "1 problem, 1 warning, 1 skipped"]
     assert "problem  service      it cannot store events (503); look at its disk, and into its log" in lines
     assert result.exit_code == 1
 
@@ -335,6 +337,25 @@ def test_remarks_on_definitions_are_warnings(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_one_line() -> None:
     result = CliRunner().invoke(main, ["doctor", "--file", "/nowhere.json"])
     assert (result.exit_code, result.stderr) == (1, "Error: /nowhere.json: cannot be read: No such file or directory\n")
+
+
+# -- what was not looked at -------------------------------------------------------------------------------------------
+
+
+def test_without_anything_to_look_at_it_is_said_what_was_not_checked_and_how_to_have_it_checked() -> None:
+    result = CliRunner().invoke(main, ["doctor"], env={"FLAGKIT_REDIS_URL": None})
+    skipped = [line for line in result.stdout.splitlines() if line.startswith("skipped")]
+    assert [line.split()[1] for line in skipped] == ["service", "definitions", "disk"]
+    for line, how in zip(skipped, ("flagkit doctor URL", "flagkit doctor --file", "--state-dir DIR"), strict=True):
+        assert ("not looked at" in line, how in line) == (True, True)
+    assert "address, key, clock" in skipped[0]
+    assert (result.stdout.splitlines()[-1], result.exit_code) == ("0 problems, 0 warnings, 3 skipped", 0)
+
+
+def test_what_was_looked_at_is_not_skipped(tmp_path: Path) -> None:
+    (tmp_path / "flags.json").write_text('{"schema": 1, "flags": {}}')
+    report = doctor("--file", str(tmp_path / "flags.json"), "--state-dir", str(tmp_path / "state"))
+    assert [check for check, found in report.items() if found[0][0] == "skipped"] == ["service"]
 
 
 # -- the disk ---------------------------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def test_an_unknown_flag_gets_a_suggestion(flags: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--override", "nope=on"), "no flag 'nope'"),
+        (("--override", "nope=on"), "no flag 'nope'; there are: "),
         (("--override", "new-checkout=onn"), "no variant of new-checkout 'onn'; did you mean 'on'?"),
         (("--attr", "country"), "--attr: got 'country'; expected name=value"),
         (("--attrs", "[1]"), "--attrs: expected a JSON object"),

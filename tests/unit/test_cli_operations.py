@@ -115,12 +115,17 @@ def test_ramp_of_a_disabled_flag_says_that_it_stays_disabled(flags: Path) -> Non
     ("arguments", "message"),
     [
         (("kill", "chekout"), "no flag 'chekout'; did you mean 'checkout'?"),
+        (("kill", "nope"), "no flag 'nope'; there are: 'checkout', 'items', 'old'"),
         (("ramp", "items", "5"), "items: no rule has a rollout"),
         (("ramp", "checkout", "101"), "expected a number from 0 to 100, three decimals at most"),
+        (("ramp", "checkout", "-5"), "'PERCENT': got '-5'; expected a number from 0 to 100, three decimals at most"),
+        (("ramp", "checkout", "-0.5", "--replace-steps"), "'PERCENT': got '-0.5'; expected a number from 0 to 100"),
+        (("ramp", "-.5", "checkout"), "'PERCENT': got '-.5'; expected a number from 0 to 100"),
+        (("ramp", "checkout", "5", "-x"), "No such option '-x'"),
         (("ramp", "checkout", "5%"), "expected a number from 0 to 100, three decimals at most"),
         (("ramp", "checkout", "nan"), "expected a number from 0 to 100, three decimals at most"),
         (("ramp", "checkout", "1e-9"), "expected a number from 0 to 100, three decimals at most"),
-        (("set", "items", "all"), "no variant of items 'all'"),
+        (("set", "items", "all"), "no variant of items 'all'; there are: 'few', 'many'"),
         (("revert",), "there is no history, so there is nothing to revert"),
     ],
 )
@@ -277,6 +282,35 @@ def test_history_of_one_flag_and_as_json(flags: Path) -> None:
     printed = CliRunner().invoke(main, ["history", "items", "--file", str(flags), "--json"]).output
     assert json.loads(printed) == history(flags)[1:]
     assert CliRunner().invoke(main, ["history", "old", "--file", str(flags)]).output == "no changes\n"
+
+
+def test_history_of_a_flag_that_there_is_not_says_so_and_names_the_nearest(flags: Path) -> None:
+    done(flags, "kill", "items")
+    for arguments in (("itms",), ("itms", "--json")):
+        result = CliRunner().invoke(main, ["history", *arguments, "--file", str(flags)])
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr == "Error: no flag 'itms'; did you mean 'items'?\n"
+
+
+def test_history_of_a_flag_that_there_was_is_shown_and_its_name_is_near_too(flags: Path) -> None:
+    done(flags, "kill", "items")
+    flags.write_text('{"schema": 1, "flags": {"old": {}}}')
+    assert "enabled -> disabled" in CliRunner().invoke(main, ["history", "items", "--file", str(flags)]).stdout
+    result = CliRunner().invoke(main, ["history", "itms", "--file", str(flags)])
+    assert (result.exit_code, result.stderr) == (1, "Error: no flag 'itms'; did you mean 'items'?\n")
+
+
+def test_history_in_a_file_that_is_no_json_cannot_tell_what_is_a_flag(flags: Path) -> None:
+    flags.write_text("{")
+    result = CliRunner().invoke(main, ["history", "items", "--file", str(flags)])
+    assert (result.exit_code, result.stdout) == (0, "no changes\n")
+
+
+def test_a_history_that_cannot_be_read_whole_may_have_known_the_flag(flags: Path) -> None:
+    logbook.history_of(flags).write_text("torn\n")
+    result = CliRunner().invoke(main, ["history", "gone", "--file", str(flags)])
+    assert (result.exit_code, result.stdout) == (0, "no changes\n")
+    assert "1 line of its history cannot be read" in result.stderr
 
 
 def test_there_is_no_history_of_a_file_that_was_never_changed_or_is_not_there(flags: Path) -> None:

@@ -93,6 +93,13 @@ def test_a_file_with_a_mistake_that_costs_a_flag_is_refused(
         fetch(place)
 
 
+def test_each_mistake_of_a_refused_file_is_a_line_of_its_own(place: Redis, server: RedisServer, tmp_path: Path) -> None:
+    result = publish(place, server, {"a": 7, "b": {"default": 7}}, tmp_path)
+    first, *lines = result.stderr.splitlines()
+    assert first.endswith("flags.json: not published:")
+    assert [line[:11] for line in lines] == ["  $.flags.a", "  $.flags.b"]
+
+
 def test_what_cannot_be_read_is_replaced_and_another_channel_may_be_told(
     place: Redis, server: RedisServer, tmp_path: Path
 ) -> None:

@@ -112,6 +112,23 @@ def test_a_misspelt_flag_gets_a_suggestion() -> None:
     assert refusal(DOCUMENT, "new-chekout", edit=edits.kill) == "no flag 'new-chekout'; did you mean 'new-checkout'?"
 
 
+def test_a_flag_like_no_other_gets_a_list_of_what_there_is() -> None:
+    text = json.dumps({"schema": 1, "flags": {"abc": {}, "xyz": {}}})
+    assert refusal(text, "nope", edit=edits.kill) == "no flag 'nope'; there are: 'abc', 'xyz'"
+    assert refusal('{"schema": 1, "flags": {"abc": {}}}', "nope", edit=edits.kill) == "no flag 'nope'; there is: 'abc'"
+    assert refusal('{"schema": 1, "flags": {}}', "nope", edit=edits.kill) == "no flag 'nope'; there is none"
+    assert refusal(DOCUMENT, "items", "nope", edit=edits.serve_all).startswith(
+        "no variant of items 'nope'; there are: "
+    )
+
+
+def test_the_list_of_what_there_is_stays_short_however_many_flags_there_are() -> None:
+    long = {f"{number}-{'x' * 5000}": {} for number in range(2000)}
+    message = refusal(json.dumps({"schema": 1, "flags": long}), "nope", edit=edits.kill)
+    assert message.endswith("...' and 1,992 more")
+    assert len(message) < 1000
+
+
 def test_ramp_changes_one_number() -> None:
     edit = edits.ramp(DOCUMENT, "new-checkout", Decimal(25))
     assert edit.text == DOCUMENT.replace('"percent": 5,', '"percent": 25,')

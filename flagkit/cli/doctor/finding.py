@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 
 class Verdict(StrEnum):
-    """How it stands: ``WARNING`` works now and may not always; ``PROBLEM`` does not work."""
+    """How it stands: ``WARNING`` works now and may not always; ``PROBLEM`` does not work; ``SKIPPED``: not seen."""
 
     OK = "ok"
     WARNING = "warning"
     PROBLEM = "problem"
+    SKIPPED = "skipped"
 
 
 class Finding(NamedTuple):
@@ -21,6 +22,10 @@ class Finding(NamedTuple):
     verdict: Verdict
     found: str
     fix: str = ""
+
+    @property
+    def is_ok(self) -> bool:
+        return self.verdict is Verdict.OK
 
 
 def ok(check: str, found: str) -> Finding:
@@ -33,3 +38,8 @@ def warning(check: str, found: str, fix: str) -> Finding:
 
 def problem(check: str, found: str, fix: str) -> Finding:
     return Finding(check, Verdict.PROBLEM, found, fix)
+
+
+def skipped(check: str, found: str, fix: str) -> Finding:
+    """``fix``: how to have it looked at."""
+    return Finding(check, Verdict.SKIPPED, found, fix)

@@ -1,4 +1,7 @@
-"""Whether a URL leads anywhere: is it one that clients accept, does its host have an address, does the port answer."""
+"""Whether a URL leads anywhere: is it one that clients accept, does its host have an address, does the port answer.
+
+Of services by ``examine``; whoever has judged a URL of another kind asks ``answering``.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,11 @@ def examine(url: str, *, insecure: bool) -> Iterator[Finding]:
         yield problem("address", str(error).removeprefix("url: "), "give the URL that your clients are given")
         return
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    yield from answering(parts.hostname or "", parts.port or _PORTS[parts.scheme])
+
+
+def answering(host: str, port: int) -> Iterator[Finding]:
+    """Look up the host, and connect. Raises: nothing."""
     try:
         addresses = look_up(host, port, _PATIENCE_S)
     except (OSError, UnicodeError):
