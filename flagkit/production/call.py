@@ -52,7 +52,7 @@ class Call:
     seconds = 0.0
     handle: Any = None
 
-    def __init__(self, branch: Any, key: bytes | None, began_s: float) -> None:
+    def __init__(self, branch: Guarded, key: bytes | None, began_s: float) -> None:
         self.branch = branch
         self.key = key
         self.began_s = began_s

@@ -12,7 +12,6 @@ from time import perf_counter
 from types import FunctionType, MethodType
 from typing import Any, Final, TypeAlias
 
-from flagkit.production.call import Call
 from flagkit.production.passage import Chooser, GateOptions, raised
 
 #: Finds the context of a call in its arguments.
@@ -85,8 +84,14 @@ def _falls_back(options: GateOptions, run: Any, error: BaseException) -> bool:
     return options.fallback_on_error and run is not options.otherwise and isinstance(error, Exception)
 
 
-#: Stands in for a call that nobody judges.
-_NOBODYS: Final = Call(None, None, 0.0)
+class _Nobodys:
+    """Stands in for a call that nobody judges."""
+
+    turns = 0
+    inside = False
+
+
+_NOBODYS: Final = _Nobodys()
 
 
 class _Watch:
@@ -97,7 +102,7 @@ class _Watch:
     def __init__(self, call: object) -> None:
         self.seconds = 0.0
         self._began_s = 0.0
-        self._call = call if isinstance(call, Call) else _NOBODYS
+        self._call: Any = call if hasattr(call, "turns") else _NOBODYS
 
     def __enter__(self) -> None:
         self._call.turns += 1
