@@ -277,6 +277,7 @@ def test_importing_opens_no_socket_process_or_file_but_its_own_code(imported: di
     [
         *("requests", "urllib3", "uuid", "dataclasses", "asyncio", "ssl", "re2", "starlette", "click", "sqlite3"),
         *("openfeature", "opentelemetry", "google.protobuf", "itsdangerous", "prometheus_client", "sentry_sdk"),
+        *("flagkit.fleets", "flagkit.production.trial", "flagkit.production.shadow", "flagkit.runtime.recording"),
     ],
 )
 def test_importing_does_not_load(module: str, imported: dict[str, object]) -> None:
