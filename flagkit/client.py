@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 from warnings import warn
 
+from flagkit.ambient import Ambient
 from flagkit.arguments import UNSET, checked_clock, checked_config, checked_ends, usable_s
 from flagkit.boundary import contained
 from flagkit.clock import Clock
@@ -426,10 +427,10 @@ class Client:
 
         Args: event, its name, 1 to 128 characters; context as in ``enabled``, of which the unit travels and nothing
             else; value, a finite number; properties, JSON values.
-        Raises: nothing; an event that cannot be sent is lost alone, and counted in ``status.account``. In a shadow run
-            nothing is recorded.
+        Raises: nothing; an event that cannot be sent is lost alone, and counted in ``status.account``. In a shadow run,
+            and where an override forces answers, nothing is recorded: it would count for what the unit got otherwise.
         """
-        if in_shadow():
+        if self._unheard():
             return
         if self._recording is not None:
             self._wake()
@@ -446,7 +447,7 @@ class Client:
             context as in ``enabled``, of which the unit travels and nothing else.
         Raises: nothing; what cannot be sent is lost alone, and counted in ``status.account`` as ``invalid_feedback``.
         """
-        if self._recording is not None and not in_shadow():
+        if self._recording is not None and not self._unheard():
             from flagkit.runtime import voice  # only who has something to say should pay for it
 
             self._wake()
@@ -468,11 +469,12 @@ class Client:
         """Opt a unit out of a flag that offers early access; as ``enroll``. It is out whoever enrolled it before."""
         return self._enrol(flag, context, wanted=False)
 
-    def override(self, answers: Mapping[str, str | bool]) -> AbstractContextManager[None]:
-        """Force answers inside a ``with`` block, in this task only: flag -> variant, True (on) or False (off).
+    def override(self, answers: Mapping[str, str | bool]) -> Ambient[None]:
+        """Force answers inside a block, in this task only: flag -> variant, True (on) or False (off).
 
-        They hold for the flags that depend on these. Nothing is recorded of calls that they make a difference to.
-        An answer that is no variant of its flag is ignored.
+        They hold for the flags that depend on these. Nothing is recorded of calls that they make a difference to, nor
+        what is tracked meanwhile. An answer that is no variant of its flag is ignored. With ``with``, ``async with``,
+        or as a decorator of a function or coroutine function. Raises: ConfigError when the answers are none.
         """
         return overriding(answers)
 
@@ -489,15 +491,19 @@ class Client:
             raise ConfigError("flags", flags, 'none: native definitions say "overridable": true themselves')
         self._overrides = SignedOverrides(keys, self._clock.wall_ms, flags)
 
-    @contextmanager
-    def scope(self, context: object = None, *, override: str | None = None) -> Iterator[Mapping[str, str]]:
+    def scope(self, context: object = None, *, override: str | None = None) -> Ambient[Mapping[str, str]]:
         """One request or task: its context is ambient, and a signed override that is good holds in it, in no other.
 
         Args: context, as in ``enabled``, or a function without parameters that makes it; None is nobody. override, the
             token that came with the request, if any; one that is refused changes nothing and is counted in ``status``.
         Yields: flag -> variant that the override forces; empty without one.
+        With ``with``, ``async with``, or as a decorator of a function or coroutine function.
         Raises: nothing of its own. When the function raises, answers are the callers' defaults (INVALID_CONTEXT).
         """
+        return Ambient(lambda: self._scope(context, override))
+
+    @contextmanager
+    def _scope(self, context: object, override: str | None) -> Iterator[Mapping[str, str]]:
         if callable(context):
             context = contained(context, otherwise=_NOBODY, failed=self.context_failed)
         asker, signed = ANONYMOUS if context is None else as_context(context), self._overrides
@@ -741,6 +747,11 @@ class Client:
         """Whether the definitions are older than a poll interval."""
         age_s = self._feed.current.age_s
         return age_s is None or age_s > self._config.poll_interval_s
+
+    def _unheard(self) -> bool:
+        """Whether nobody is to know of what happens here: in a shadow run, or where answers are forced."""
+        scope = current_scope()
+        return scope is not None and (scope.shadow or bool(scope.forced_for(self)))
 
     def _wake(self) -> None:
         process.notice_fork()

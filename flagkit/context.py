@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any, Final, Literal, ParamSpec, TypeVar, cast
 
+from flagkit.ambient import Ambient
 from flagkit.boundary import contained
 from flagkit.errors import ConfigError
 
@@ -217,16 +218,22 @@ def entered(scope: Scope | None) -> Iterator[None]:
     try:
         yield
     finally:
-        _SCOPE.reset(token)
+        with suppress(ValueError):  # left in another context than it was entered in, which never was in this scope
+            _SCOPE.reset(token)
 
 
-@contextmanager
-def scope(unit: object = _ABSENT, /, **attributes: Any) -> Iterator[Context]:
+def scope(unit: object = _ABSENT, /, **attributes: Any) -> Ambient[Context]:
     """Make a context ambient for a block: calls without a context use it, and each flag's first answer is kept.
 
     Args: unit as in ``Context``, or a whole ``Context``; attributes by keyword, added to those of a whole one.
+    With ``with``, ``async with``, or as a decorator of a function or coroutine function.
     Yields: the context. Raises: nothing of its own. Safe under threads, asyncio and gevent (contextvars).
     """
+    return Ambient(lambda: _scope(unit, attributes))
+
+
+@contextmanager
+def _scope(unit: object, attributes: Mapping[str, Any]) -> Iterator[Context]:
     outer = _SCOPE.get()
     if not isinstance(unit, Context):
         context = Context(unit, attributes)
@@ -242,9 +249,16 @@ def scope(unit: object = _ABSENT, /, **attributes: Any) -> Iterator[Context]:
         yield context
 
 
+def overriding(answers: Mapping[str, str | bool]) -> Ambient[None]:
+    """Force answers inside a block, on top of those already forced. Behind ``client.override``. Raises: ConfigError."""
+    if not isinstance(answers, Mapping) or not all(isinstance(answer, (str, bool)) for answer in answers.values()):
+        raise ConfigError("answers", answers, "a mapping from flags to the name of a variant, True or False")
+    forced = dict(answers)
+    return Ambient(lambda: _overriding(forced))
+
+
 @contextmanager
-def overriding(forced: Mapping[str, str | bool]) -> Iterator[None]:
-    """Force answers inside a block, on top of those already forced. Behind ``client.override``."""
+def _overriding(forced: Mapping[str, str | bool]) -> Iterator[None]:
     outer = _SCOPE.get()
     if outer is None:
         inner = Scope(None, dict(forced))

@@ -26,7 +26,7 @@ for flag in (None, 7, b"half", ["half"], {}, Hostile(), "", "no such flag", "hal
         client.explain(flag, context)
         client.track(flag, context)
         client.track("order", context, value=flag, flag=flag)
-        with client.override({"half": flag}):
+        with client.override({"half": flag if isinstance(flag, str) else "no such variant"}):
             client.enabled("half", context)
 errors = sum(client.status.errors.values())
 """

@@ -185,7 +185,7 @@ def test_an_override_holds_inside_its_block_and_for_children(make: Make) -> None
 
 def test_an_override_that_means_nothing_changes_nothing(make: Make) -> None:
     client = make()
-    with client.override({"on": "purple", "ghost": True, "off": None, "text": 7}):  # type: ignore[dict-item]
+    with client.override({"on": "purple", "ghost": True, "off": ""}):
         assert client.decide("on", "u").reason is Reason.STATIC
         assert client.decide("ghost", "u").error_code is ErrorCode.FLAG_NOT_FOUND
         assert client.decide("off", "u").reason is Reason.STATIC

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[2] / "flagkit"
 
 #: A room is a top-level module or folder. Each may import rooms of the floors before its own, and itself.
 FLOORS = (
-    {"boundary", "errors", "log", "context", "decision", "events", "config", "clock", "frozen", "schema"},
+    {"ambient", "boundary", "errors", "log", "context", "decision", "events", "config", "clock", "frozen", "schema"},
     {"core", "http", "disk", "redis_wire", "unleash_wire"},
     {"dialects", "sources", "sinks", "fleets"},
     {"runtime", "production", "changes"},
