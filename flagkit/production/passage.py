@@ -92,7 +92,7 @@ def raised(chosen: Chosen, call: Any, error: BaseException, ignore: Ignored, sec
         branch.end(call, None if _ignored(error, ignore) else Failure.of(error), seconds)
     elif _ignored(error, ignore):
         branch.end(call, None, seconds)
-    elif _cut_off(type(error)):
+    elif cut_off(type(error)):
         branch.end(call, Failure.of(error), math.inf)
     elif isinstance(error, GeneratorExit):
         branch.end(call, None, seconds)  # whoever reads has had enough
@@ -115,7 +115,8 @@ def _dies(error: BaseException) -> bool:
     return code is not None and (not isinstance(code, int) or code != 0)
 
 
-def _cut_off(kind: type[BaseException]) -> bool:
+def cut_off(kind: type[BaseException]) -> bool:
+    """Whether somebody outside of a call ends it with such an exception."""
     return any(each.__name__ in _CUT_OFF and each.__module__.startswith(_SCHEDULERS) for each in kind.__mro__)
 
 

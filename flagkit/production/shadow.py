@@ -17,7 +17,7 @@ from flagkit.production.asking import asker_of
 from flagkit.production.drivers import Asker
 from flagkit.production.shadow_desk import ShadowDesk
 from flagkit.production.shadow_policy import ShadowPolicy
-from flagkit.production.shadow_run import Run
+from flagkit.production.shadow_run import Run, from_outside
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,9 +82,19 @@ class Shadow:
         return begin
 
 
+def _begun(begin: Callable[[Any, Any], Run | None], args: Any, kwargs: Any) -> Run | None:
+    """A call's run; None: there is none, or what the application gave to find its context raised."""
+    try:
+        return begin(args, kwargs)
+    except BaseException as error:
+        if from_outside(error):
+            raise
+        return None
+
+
 def _plain(function: Callable[..., Any], begin: Callable[[Any, Any], Run | None], _: object) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
-        run = contained(begin, args, kwargs, otherwise=None)
+        run = _begun(begin, args, kwargs)
         if run is None:
             return function(*args, **kwargs)
         ahead = run.is_ahead()
@@ -110,6 +120,11 @@ def _plain(function: Callable[..., Any], begin: Callable[[Any, Any], Run | None]
 
 
 def _returned(run: Run, result: Any, ahead: bool) -> BaseException | None:
+    if hasattr(type(result), "__await__"):  # what it comes to is not known yet, and awaiting it is the caller's
+        run.drop("not_awaited")
+        if ahead:
+            run.leave()
+        return None
     run.control_returned(result)
     return _concluded(run, ahead=ahead)
 
@@ -138,7 +153,7 @@ def _coroutine(function: Callable[..., Any], begin: Callable[[Any, Any], Run | N
     asynchronous = _is_coroutine(candidate)
 
     async def call(*args: Any, **kwargs: Any) -> Any:
-        run = contained(begin, args, kwargs, otherwise=None)
+        run = _begun(begin, args, kwargs)
         if run is None:
             return await function(*args, **kwargs)
         ahead = run.is_ahead()

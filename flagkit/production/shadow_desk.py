@@ -14,7 +14,7 @@ from flagkit.production.shadow_compare import Judge
 from flagkit.production.shadow_policy import AFTER, POOL, ShadowPolicy
 from flagkit.production.shadow_pool import MOST_THREADS, Pace, ShadowPool
 from flagkit.production.shadow_result import ShadowResult, ShadowStatus, type_of
-from flagkit.production.shadow_run import Run
+from flagkit.production.shadow_run import Run, from_outside
 from flagkit.production.shadow_share import Allowance
 from flagkit.production.shadow_tally import SAMPLED, Failure, ShadowTally
 
@@ -70,7 +70,9 @@ class ShadowDesk:
             try:
                 if not policy.when(*args, **kwargs):
                     return None
-            except Exception as error:  # noqa: BLE001 - the boundary to the policy's functions, which name themselves
+            except BaseException as error:
+                if from_outside(error):
+                    raise
                 self._refuse("when", error)
                 return None
         if policy.mode == POOL and not policy.inline and (reason := self._refusal()) is not None:
@@ -80,7 +82,9 @@ class ShadowDesk:
         if policy.copy is not None:
             try:
                 args, kwargs = policy.copy((args, kwargs))
-            except Exception as error:  # noqa: BLE001 - as above
+            except BaseException as error:
+                if from_outside(error):
+                    raise
                 self._refuse("copy", error)
                 return None
         self.add(SAMPLED)
@@ -96,7 +100,9 @@ class ShadowDesk:
                 return
             try:
                 policy.after(run.asynchronously if asynchronous else run)  # type: ignore[misc]
-            except Exception as error:  # noqa: BLE001 - as above
+            except BaseException as error:
+                if from_outside(error):
+                    raise
                 self.add(Failure(f"after: {type_of(error)}"))
                 run.drop("after_error")
         elif self._is_hung():
@@ -150,7 +156,7 @@ class ShadowDesk:
             return "over_share"
         return "queue_full" if self._pool.full else None
 
-    def _refuse(self, function: str, error: Exception) -> None:
+    def _refuse(self, function: str, error: BaseException) -> None:
         self.add(SAMPLED)
         self.add(Failure(f"{function}: {type_of(error)}"))
         self.add(f"{function}_error")

@@ -14,12 +14,18 @@ from typing import Any, Final, Protocol
 from flagkit.boundary import contained
 from flagkit.context import enter_shadow
 from flagkit.errors import ShadowMismatch
+from flagkit.production.passage import cut_off
 from flagkit.production.shadow_compare import Judge
 from flagkit.production.shadow_policy import ShadowPolicy
 from flagkit.production.shadow_result import TIMEOUT, UNJUDGED, Observation, ShadowResult, type_of
 from flagkit.production.shadow_tally import Failure
 
 _UNSEEN: Final = Observation()
+
+
+def from_outside(error: BaseException) -> bool:
+    """Whether whoever ends the caller's call raised it, and not a function of the policy that was running just then."""
+    return isinstance(error, (KeyboardInterrupt, GeneratorExit)) or cut_off(type(error))
 
 
 class Desk(Protocol):
@@ -140,7 +146,9 @@ class Run:
         if copy is not None:
             try:
                 value = copy(value)
-            except Exception as error:  # noqa: BLE001 - the boundary to the policy's functions, which name themselves
+            except BaseException as error:
+                if from_outside(error):
+                    raise
                 self._desk.add(Failure(f"copy_result: {type_of(error)}"))
                 self.drop("copy_error")
         self.control = Observation(value, wall_s=wall_s, cpu_s=None if shared else cpu_s)
@@ -281,7 +289,8 @@ class Run:
         if result is None or wanted is False or result.matched:
             return None
         plain: BaseException = ShadowMismatch(repr(result))
-        return plain if wanted is True else contained(wanted, result, otherwise=plain)
+        made = plain if wanted is True else contained(wanted, result, otherwise=plain)
+        return made if isinstance(made, BaseException) else plain
 
     def __del__(self) -> None:
         # Whoever it was handed to has let go of it: it counts as one that never ran.

@@ -41,8 +41,9 @@ class ShadowTally:
         self._flag = flag
         self.faults = 0
         self._serial = Serial(self._count_all, self._failed, _CROWD)
-        #: What the last summary went up to.
+        #: What the last summary went up to; CPU time of both apart.
         self._told: dict[str, Mapping[Any, int]] = {}
+        self._told_cpu_s = (0.0, 0.0)
         self._clear()
 
     def after_fork(self) -> None:
@@ -88,6 +89,8 @@ class ShadowTally:
             return None
         try:
             before, self._told = self._told, self._now()
+            cpu_before_s, cpu_s = self._told_cpu_s, (self._control_cpu_s, self._candidate_cpu_s)
+            self._told_cpu_s = cpu_s
             fresh = {name: _more(before[name], counts) for name, counts in self._told.items()}
             examples: list[dict[str, Any]] = []
             while self._examples and len(examples) < _MOST_EXAMPLES:
@@ -98,10 +101,10 @@ class ShadowTally:
             return None
         told: dict[str, Any] = {"feature_flag.key": self._flag, "sampled": fresh["calls"].get("sampled", 0)}
         told |= {name: fresh[name] for name in ("outcomes", "dropped", "errors", "failures") if fresh[name]}
-        for name in ("control", "candidate"):
+        for name, before_s, now_s in zip(("control", "candidate"), cpu_before_s, cpu_s, strict=True):
             p50_s, p99_s = quantiles(fresh[name], (0.5, 0.99))
             if p50_s is not None:
-                told |= {f"{name}_p50_s": p50_s, f"{name}_p99_s": p99_s}
+                told |= {f"{name}_p50_s": p50_s, f"{name}_p99_s": p99_s, f"{name}_cpu_s": now_s - before_s}
         return {**told, **({"examples": examples} if examples else {})}
 
     # -- within
@@ -115,6 +118,7 @@ class ShadowTally:
         self._failures: Counter[str] = Counter()
         self._control, self._candidate = Meter(self._flag, "control"), Meter(self._flag, "candidate")
         self._control_cpu_s = self._candidate_cpu_s = 0.0
+        self._told_cpu_s = (0.0, 0.0)
         self._examples: deque[dict[str, Any]] = deque(maxlen=_MOST_EXAMPLES)
         self._told = self._now()
 
@@ -174,6 +178,8 @@ def _example(result: ShadowResult) -> dict[str, Any]:
     """A run as a summary tells it: paths and digests, or what ``clean`` gave."""
     told: dict[str, Any] = {"outcome": result.outcome, "first": result.first}
     for name, seen in (("control", result.control), ("candidate", result.candidate)):
+        times = {f"{name}_wall_s": seen.wall_s, f"{name}_cpu_s": seen.cpu_s}
+        told |= {field: seconds for field, seconds in times.items() if seconds is not None}
         if seen.error is not None:
             told[f"{name}_error"] = seen.error
         if seen.cleaned is not None:

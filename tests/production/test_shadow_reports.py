@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from shadows import Bench, eventually
 
 from flagkit import ShadowPolicy
+from flagkit.errors import ShadowMismatch
 from flagkit.production.shadow_compare import Judge
 from flagkit.production.shadow_result import Observation, ShadowResult, place_of
 
@@ -120,6 +122,55 @@ def test_a_function_that_asks_for_the_end_of_the_process_does_not_get_it(bench: 
     assert bench.status.failures["compare: SystemExit"] == 6
 
 
+class Panic(BaseException):
+    """As extension modules raise it that are written in Rust."""
+
+
+@pytest.mark.parametrize("error", [SystemExit, Panic])
+@pytest.mark.parametrize("setting", ["when", "copy", "copy_result", "after"])
+def test_nothing_that_the_policy_calls_on_the_callers_thread_changes_the_call(
+    bench: Bench, setting: str, error: type[BaseException]
+) -> None:
+    mode = "after" if setting == "after" else "pool"
+    charged: list[int] = []
+    pay = bench.shadow(lambda: 1, lambda: charged.append(1) or 2, mode=mode, **{setting: fails(error())})
+    assert pay() == 2
+    assert charged == [1]
+    ((failure, count),) = bench.status.failures.items()
+    assert failure.startswith(f"{setting}: ")
+    assert (failure.endswith(error.__name__), count) == (True, 1)
+    assert sum(bench.status.dropped.values()) == bench.status.sampled == 1
+
+
+def test_a_context_that_cannot_be_made_shadows_nothing(bench: Bench) -> None:
+    for error in (LookupError(), SystemExit(), Panic()):
+        shadowed = bench.client.shadow("f", lambda: 1, context=fails(error), policy=bench.policy())(lambda: 2)
+        assert shadowed() == 2
+
+
+def test_whoever_ends_the_callers_call_is_heard_all_the_same(bench: Bench) -> None:
+    for setting in ("when", "copy", "copy_result"):
+        with pytest.raises(KeyboardInterrupt):
+            bench.shadow(lambda: 1, lambda: 2, **{setting: fails(KeyboardInterrupt())})()
+
+
+def test_a_control_that_gives_back_something_to_await_is_not_compared(bench: Bench) -> None:
+    async def total() -> int:
+        return 2
+
+    for mode in ("pool", "inline"):
+        shadowed = bench.shadow(lambda: 2, lambda: total(), mode=mode)
+        assert asyncio.run(shadowed()) == 2
+    assert dict(bench.status.dropped) == {"not_awaited": 2}
+    assert bench.status.outcomes == {}
+
+
+@pytest.mark.parametrize("made", ["a word", None, 7])
+def test_what_is_no_exception_is_not_raised_for_a_mismatch(bench: Bench, made: Any) -> None:
+    with pytest.raises(ShadowMismatch):
+        bench.shadow(lambda: 1, lambda: 2, raise_on_mismatch=lambda _: made)()
+
+
 # -- where they differ
 
 
@@ -222,7 +273,11 @@ def test_values_are_in_no_event_status_or_repr_unless_clean_gives_them(bench: Be
     assert "s3cret" not in told
     bench.shadow(lambda: {"token": "s3cret-2"}, secret, mode="inline", clean=lambda value: len(value["token"]))()
     (example,) = bench.events()[-1]["examples"]
-    assert example == {"outcome": "mismatch", "first": example["first"], "control": "8", "candidate": "8"}
+    said = {"outcome": "mismatch", "first": example["first"], "control": "8", "candidate": "8"}
+    assert {field: value for field, value in example.items() if not field.endswith("_s")} == said
+    assert {field for field in example if field.endswith("_s")} == {
+        *("control_wall_s", "control_cpu_s", "candidate_wall_s", "candidate_cpu_s")
+    }
 
 
 def test_a_cleaned_value_is_cut_and_one_without_json_told_by_type(bench: Bench) -> None:
@@ -240,6 +295,8 @@ def test_a_hot_path_makes_one_event_an_interval_with_a_few_examples(bench: Bench
     assert (event["sampled"], event["outcomes"]) == (1000, {"match": 500, "mismatch": 500})
     assert len(event["examples"]) == 3
     assert {"control_p50_s", "control_p99_s", "candidate_p50_s", "candidate_p99_s"} <= event.keys()
+    status = bench.status
+    assert (event["control_cpu_s"], event["candidate_cpu_s"]) == (status.control_cpu_s, status.candidate_cpu_s)
     assert len(bench.events()) == 1  # nothing new: no event
     shadowed(1)
     assert bench.events()[-1]["outcomes"] == {"mismatch": 1}
