@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _FLAGS: Final = pytest.StashKey["Flags"]()
 _UNKNOWN: Final = ("default", "error")
+_BOTH: Final = (True, False)
 _MARKS: Final = (
     "flags(answers, **more): what flags answer in the test: True, False, a variant, or a definition.",
     "both_variants(*flags, variants=(True, False)): run the test once for each variant of each flag.",
@@ -54,7 +55,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     choices: dict[str, tuple[Any, ...]] = {}
     for mark in reversed(marks):  # the closest mark has the last word
-        choices.update(_choices(mark))
+        choices.update(_choices(mark, metafunc))
     runs = [dict(zip(choices, run, strict=True)) for run in itertools.product(*choices.values())]
     metafunc.parametrize("_flagkit_marks", runs, indirect=True, ids=[_named(run) for run in runs])
 
@@ -126,14 +127,32 @@ def _document(paths: list[Any]) -> bytes | None:
     return data
 
 
-def _choices(mark: pytest.Mark) -> dict[str, tuple[Any, ...]]:
+def _choices(mark: pytest.Mark, metafunc: pytest.Metafunc) -> dict[str, tuple[Any, ...]]:
     """Flag -> the answers that the test is run with."""
-    variants = mark.kwargs.get("variants", (True, False))
+    variants, test = mark.kwargs.get("variants", _BOTH), metafunc.definition.nodeid
     if not mark.args or not all(isinstance(flag, str) for flag in mark.args):
-        pytest.fail(f"both_variants: got {mark.args!r}; expected the keys of flags", pytrace=False)
+        pytest.fail(f"{test}: both_variants: got {mark.args!r}; expected the keys of flags", pytrace=False)
     if not variants or not isinstance(variants, (list, tuple)) or not mark.kwargs.keys() <= {"variants"}:
-        pytest.fail(f"both_variants: got {mark.kwargs!r}; expected variants=[...] and nothing else", pytrace=False)
-    return dict.fromkeys(mark.args, tuple(variants))
+        said = f"{test}: both_variants: got {mark.kwargs!r}; expected variants=[...] and nothing else"
+        pytest.fail(said, pytrace=False)
+    if variants is not _BOTH:
+        return dict.fromkeys(mark.args, tuple(variants))
+    return {flag: _variants(flag, metafunc.config) for flag in mark.args}
+
+
+def _variants(flag: str, config: pytest.Config) -> tuple[Any, ...]:
+    """All of a flag's variants, where the definitions have more than two of it; else on and off."""
+    data = _document(config.getini("flagkit_definitions"))
+    if data is None:
+        return _BOTH
+    from flagkit.dialects import native
+    from flagkit.errors import DefinitionsError
+
+    try:
+        known = native.parse(data).definitions.flags.get(flag)
+    except DefinitionsError:
+        return _BOTH  # the fixture says what is wrong with it
+    return tuple(known.variants) if known is not None and len(known.variants) > 2 else _BOTH
 
 
 def _named(run: dict[str, Any]) -> str:

@@ -308,6 +308,24 @@ def test_misspelt_variant(): ...
     gone.stdout.fnmatch_lines(["*flagkit_definitions: *gone.json cannot be read (No such file or directory)*"])
 
 
+def test_of_a_flag_with_more_variants_in_the_definitions_each_is_run(suite: Suite) -> None:
+    written = {"variants": {"few": 1, "many": 2, "lots": 3}, "off": "few", "default": "many"}
+    suite.file("flags.json", {"schema": 1, "flags": {"max-items": written, "new": {}}})
+    result = suite.run(
+        """
+@pytest.mark.both_variants("max-items")
+@pytest.mark.both_variants("new", "unheard-of")
+def test_it(flags):
+    print("ran", flagkit.variant("max-items", 1), flagkit.enabled("new", 1))
+""",
+        "-s",
+        ini="flagkit_definitions = flags.json\n",
+    )
+    result.assert_outcomes(passed=12)
+    told = result.stdout.str()
+    assert [told.count(f"ran {name} {new}") for name in ("few", "many", "lots") for new in (True, False)] == [2] * 6
+
+
 def test_a_fixture_flags_of_the_projects_own_is_no_hindrance(suite: Suite) -> None:
     result = suite.run("""
 @pytest.fixture
