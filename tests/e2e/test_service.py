@@ -246,3 +246,32 @@ def test_a_start_that_cannot_work_says_why_without_a_traceback(service, ruin, sa
     assert said in errors
     assert "Traceback" not in errors
     assert service.printed == []
+
+
+MOST_EVENTS = """
+import sys
+import flagkit
+config = flagkit.Config(max_pending=200_000, batch_size=1000, flush_interval_s=0.1)
+with flagkit.Client(sys.argv[1], key="both-keys", config=config) as client:
+    client.wait_ready(10)
+    for number in range(20_000):
+        client.track("order", f"user-{number}", value=number)
+    print(client.flush(60), client.status.account.delivered)
+"""
+
+
+@pytest.mark.full
+def test_four_processes_store_at_least_5000_events_a_second_each_once(service: Running) -> None:
+    service.start(read_keys=["both-keys"], write_keys=["both-keys"])
+    began_s = time.monotonic()
+    clients = [
+        subprocess.Popen([sys.executable, "-c", MOST_EVENTS, service.url], stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    assert [client.communicate()[0] for client in clients] == ["0 20000\n"] * 4
+    rate = 80_000 / (time.monotonic() - began_s)  # the start of four interpreters included
+    with sqlite3.connect(service.db) as db:
+        (stored,) = db.execute("SELECT count(*), count(DISTINCT id) FROM metrics").fetchall()
+    print(f"\n{rate:,.0f} events/s stored from 4 processes")
+    assert stored == (80_000, 80_000)
+    assert rate >= 5_000
