@@ -51,6 +51,7 @@ _FIELDS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "max_running": (_whole(64), "a whole number from 1 to 64"),
     "max_waiting": (_whole(10_000), "a whole number from 1 to 10,000"),
     "cpu_share": (_share, "a number from 0.0001 to 1"),
+    "random_order": (lambda value: isinstance(value, bool), "True or False"),
     "copy": (_function, "a function that takes (args, kwargs) as one pair and returns such a pair, or None"),
     "copy_result": (_function, _A_FUNCTION),
     "when": (_function, _A_FUNCTION),
@@ -70,8 +71,9 @@ _FIELDS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
 class ShadowPolicy(Frozen):
     """How the candidate of a shadow run is called, judged and reported.
 
-    mode: ``pool``, on threads of the client's own, once the control is done; ``inline``, on the caller's thread, in
-        random order; ``after``, once whoever ``after`` gave it to calls it.
+    mode: ``pool``, on threads of the client's own, once the control is done; ``inline``, on the caller's thread;
+        ``after``, once whoever ``after`` gave it to calls it.
+    random_order: inline, which of the two comes first is left to chance; False: the control.
     after: for that mode: called with the run, a function without arguments (a coroutine function, if both control and
         candidate are such): ``response.call_on_close``, say.
     budget_s: a run that takes longer counts as ``timeout``, seconds from 0.001 to 3,600; comparing is part of it.
@@ -103,6 +105,7 @@ class ShadowPolicy(Frozen):
     max_running: int
     max_waiting: int
     cpu_share: float
+    random_order: bool
     copy: Callable[[Any], Any] | None
     copy_result: Callable[[Any], Any] | None
     when: Callable[..., bool] | None
@@ -123,6 +126,7 @@ class ShadowPolicy(Frozen):
         max_running: int = 2,
         max_waiting: int = 64,
         cpu_share: float = CPU_SHARE,
+        random_order: bool = True,
         copy: Callable[[Any], Any] | None = None,
         copy_result: Callable[[Any], Any] | None = None,
         when: Callable[..., bool] | None = None,

@@ -107,7 +107,8 @@ class Run:
 
     def is_ahead(self) -> bool:
         """Whether the candidate is to run before the control, here; it has room then. In half of the inline runs."""
-        if not self.policy.inline or self._desk.random() >= 0.5 or not self.enter():
+        policy = self.policy
+        if not policy.inline or not policy.random_order or self._desk.random() >= 0.5 or not self.enter():
             return False
         self.first = "candidate"
         return True

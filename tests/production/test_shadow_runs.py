@@ -469,6 +469,43 @@ def test_inline_runs_come_in_random_order(random: float, order: list[str]) -> No
     bench.client.close()
 
 
+def test_inline_runs_come_in_a_fixed_order_if_that_is_wished() -> None:
+    bench, came = Bench(random=0.1), []
+    shadowed = bench.shadow(
+        lambda: came.append("candidate"), lambda: came.append("control"), mode="inline", random_order=False
+    )
+    shadowed()
+    assert (came, bench.result().first) == (["control", "candidate"], "control")
+    bench.client.close()
+
+
+def test_publish_comes_once_when_both_have_run() -> None:
+    bench, came = Bench(), []
+    shadowed = bench.shadow(
+        lambda: came.append("candidate"),
+        lambda: came.append("control"),
+        mode="inline",
+        publish=lambda result: came.append(result.outcome),
+    )
+    for _ in range(20):
+        shadowed()
+        assert sorted(came[:2]) == ["candidate", "control"]
+        assert came[2:] == ["match"]
+        came.clear()
+    bench.client.close()
+
+
+def test_times_are_those_of_the_clients_clock_and_may_be_made_up() -> None:
+    bench = Bench(random=0.9)
+    seconds = iter((1.5, 0.25))
+    bench.shadow(
+        lambda: bench.clock.advance(next(seconds)), lambda: bench.clock.advance(next(seconds)), mode="inline"
+    )()
+    result = bench.result()
+    assert (result.control.wall_s, result.candidate.wall_s) == (1.5, 0.25)
+    bench.client.close()
+
+
 def test_in_the_pool_the_control_is_first(bench: Bench) -> None:
     bench.shadow(double, double)(1)
     assert bench.result().first == "control"
