@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
+import os
 import random
 import statistics
 import threading
@@ -308,34 +309,98 @@ def test_a_candidate_that_computes_too_much_is_seen_by_the_same_bar() -> None:
     assert p99.slower[0] > P99_BAR
 
 
-def test_nothing_is_left_after_ten_thousand_calls() -> None:
+def returns(numbers: list[int]) -> list[int]:
+    return numbers * (len(numbers) % 3)
+
+
+def raises(numbers: list[int]) -> list[int]:
+    raise ValueError(numbers)
+
+
+def leaves(numbers: list[int]) -> list[int]:
+    raise SystemExit(numbers)
+
+
+def changes(numbers: list[int]) -> list[int]:
+    numbers.append(7)
+    return numbers
+
+
+async def waits(numbers: list[int]) -> list[int]:
+    await asyncio.sleep(3600)
+    return numbers
+
+
+def one_thread(shadowed: Any, calls: int) -> None:
+    for _ in range(calls):
+        shadowed([1, 2])
+
+
+def four_threads(shadowed: Any, calls: int) -> None:
+    threads = [threading.Thread(target=one_thread, args=(shadowed, calls // 4)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def four_tasks(shadowed: Any, calls: int) -> None:
+    async def some() -> None:
+        for _ in range(calls // 4):
+            await shadowed([1, 2])
+
+    async def main() -> None:
+        await asyncio.gather(*(some() for _ in range(4)))
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(main())
+
+
+def plain(numbers: list[int]) -> list[int]:
+    return numbers * 2
+
+
+async def coroutine(numbers: list[int]) -> list[int]:
+    await asyncio.sleep(0)
+    return numbers * 2
+
+
+FROM: dict[str, tuple[Any, Callable[[Any, int], None]]] = {
+    "one thread": (plain, one_thread),
+    "threads": (plain, four_threads),
+    "asyncio": (coroutine, four_tasks),
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "candidate"),
+    [*((way, candidate) for way in FROM for candidate in (returns, raises, leaves, changes)), ("asyncio", waits)],
+)
+def test_nothing_is_left_after_ten_thousand_calls(way: str, candidate: Callable[..., Any]) -> None:
     client = Client(source=sources.Static(DOCUMENT), sink=None)
+    control, call = FROM[way]
+    budget_s = 0.001 if candidate is waits else 5.0
+    policy = ShadowPolicy(copy=copy.deepcopy, max_running=1, cpu_share=1, budget_s=budget_s)
+    shadowed = client.shadow("f", candidate, policy=policy)(control)
 
-    def candidate(number: int) -> list[int]:
-        if number % 3 == 0:
-            raise ValueError(number)
-        return [number] * (number % 7)
-
-    policy = ShadowPolicy(copy=copy.deepcopy, max_running=1, cpu_share=1)
-    shadowed = client.shadow("f", candidate, policy=policy)(lambda number: [number] * 3)
-
-    def many(calls: int) -> set[threading.Thread]:
-        for number in range(calls):
-            shadowed(number)
+    def many(calls: int) -> tuple[set[threading.Thread], int]:
+        call(shadowed, calls)
         while client.status.shadows[0].pending:
             time.sleep(0.001)
         gc.collect()
-        return set(threading.enumerate())
+        return set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
 
-    threads = many(2_000)
+    threads, descriptors = many(2_000)
     tracemalloc.start()
     try:
         many(1_000)
         before = tracemalloc.get_traced_memory()[0]
-        assert many(10_000) <= threads
+        after = many(10_000)
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
+    assert after[0] <= threads
+    assert after[1] <= descriptors
     assert grown < 64 * 1024
     status = client.status.shadows[0]
     assert status.sampled == sum(status.outcomes.values()) + sum(status.dropped.values()) == 13_000
