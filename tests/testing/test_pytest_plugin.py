@@ -419,7 +419,7 @@ def test_where_flagkit_is_installed_pytest_finds_the_plugin(tmp_path: Path) -> N
     (metadata / "entry_points.txt").write_text(f"[pytest11]\n{name} = {module}\n", encoding="utf-8")
     # What else is installed warns of its own settings, and warnings are errors here.
     assert "1 passed" in run_apart(tmp_path, USED, "-p", "no:asyncio")
-    assert "fixture 'flags' not found" in run_apart(tmp_path, USED, "-p", "no:flagkit")
+    assert "fixture 'flags' not found" in run_apart(tmp_path, USED, "-p", "no:asyncio", "-p", "no:flagkit")
 
 
 CONTRACTS = """
