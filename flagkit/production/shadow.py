@@ -85,13 +85,12 @@ class Shadow:
 
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run | None:
             try:
-                context = asker(args, kwargs)
-            except BaseException as error:
+                desk = sample(flag, asker(args, kwargs), policy)
+            except BaseException as error:  # of the function that makes a context, or of a context that is read
                 if from_outside(error):
                     raise
                 sample(flag, None, policy, f"context: {type_of(error)}")
                 return None
-            desk = sample(flag, context, policy)
             return None if desk is None else desk.begin(policy, candidate, args, kwargs)
 
         return begin

@@ -326,6 +326,11 @@ def changes(numbers: list[int]) -> list[int]:
     return numbers
 
 
+def hangs(numbers: list[int]) -> list[int]:
+    _HUNG.wait()
+    return numbers
+
+
 async def waits(numbers: list[int]) -> list[int]:
     await asyncio.sleep(3600)
     return numbers
@@ -374,12 +379,21 @@ FROM: dict[str, tuple[Any, Callable[[Any, int], None]]] = {
 
 @pytest.mark.parametrize(
     ("way", "candidate"),
-    [*((way, candidate) for way in FROM for candidate in (returns, raises, leaves, changes)), ("asyncio", waits)],
+    [
+        *(("one thread", candidate) for candidate in (returns, raises, leaves, changes, hangs)),
+        *(("threads", candidate) for candidate in (leaves, hangs)),
+        *(("asyncio", candidate) for candidate in (leaves, waits)),
+        *(pytest.param("threads", candidate, marks=pytest.mark.full) for candidate in (returns, raises, changes)),
+        *(
+            pytest.param("asyncio", candidate, marks=pytest.mark.full)
+            for candidate in (returns, raises, changes, hangs)
+        ),
+    ],
 )
 def test_nothing_is_left_after_ten_thousand_calls(way: str, candidate: Callable[..., Any]) -> None:
     client = Client(source=sources.Static(DOCUMENT), sink=None)
     control, call = FROM[way]
-    budget_s = 0.001 if candidate is waits else 5.0
+    budget_s = 0.001 if candidate in (waits, hangs) else 5.0
     policy = ShadowPolicy(copy=copy.deepcopy, max_running=1, cpu_share=1, budget_s=budget_s)
     shadowed = client.shadow("f", candidate, policy=policy)(control)
 

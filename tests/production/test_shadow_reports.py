@@ -154,6 +154,24 @@ def test_a_context_that_cannot_be_made_shadows_nothing_and_is_named() -> None:
     bench.client.close()
 
 
+class Rude(dict[str, Any]):
+    """A context that fails when it is looked at."""
+
+    def __iter__(self) -> Any:
+        raise Panic
+
+    keys = __iter__
+
+
+def test_a_context_that_cannot_be_read_changes_no_call_and_is_named(bench: Bench) -> None:
+    for mode in ("pool", "inline"):
+        assert (
+            bench.client.shadow("f", lambda: 1, context=Rude(unit="u"), policy=bench.policy(mode=mode))(lambda: 2)()
+            == 2
+        )
+    assert bench.status.failures == {"context: test_shadow_reports.Panic": 2}
+
+
 def test_whoever_ends_the_callers_call_is_heard_all_the_same(bench: Bench) -> None:
     for setting in ("when", "copy", "copy_result"):
         with pytest.raises(KeyboardInterrupt):
