@@ -65,6 +65,7 @@ def section(output: str, title: str) -> list[str]:
     return output.split(f"\n{title}\n\n")[1].split("\n\n")[0].splitlines()
 
 
+@pytest.mark.full  # the default run of .ci/run plays it from the wheel
 def test_the_whole_loop_holds(tmp_path):
     demo = Demo(tmp_path, "--users", "2000", "--outage", "2")
     status, output = demo.end()

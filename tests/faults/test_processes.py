@@ -406,7 +406,7 @@ def settled(most):
     return now
 client.close()
 one(True); one(False)
-before = settled((1, 0))
+before = settled((1, 1 << 20))
 left = [one(close) for _ in range(count)]
 answer = [before, settled(before), sum(ref() is not None for ref in left)]
 from flagkit.runtime.process import process

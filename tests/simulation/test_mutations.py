@@ -186,6 +186,7 @@ PROTECTIONS: list[tuple[Callable[[Patch], None], dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("switched_off", "given"), PROTECTIONS, ids=lambda each: getattr(each, "__name__", ""))
 def test_without_a_protection_some_schedule_fails_soon(
     switched_off: Callable[[Patch], None], given: dict[str, Any], monkeypatch: Patch
