@@ -661,7 +661,7 @@ class Client:
             stream=feed.stream.state if feed.stream is not None else None,
             sink=recording.state if recording is not None else None,
             account=recording.account() if recording is not None else None,
-            problems=feed.current.problems,
+            problems=feed.current.problems + self._guards.problems,
             trips=ReadOnly(self._guards.book.reasons(snapshot.definitions)),
             fleet=guarding.fleet,
             alerts=self._alerting.alerts.status,

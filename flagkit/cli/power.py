@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import click
 
 from flagkit.cli import documents
@@ -14,17 +17,27 @@ from flagkit.production.power import expected_calls
 _RATIOS = (2, 5, 10, 50)
 
 
+class _Number(click.FloatRange):
+    """One that is a number, too: every comparison with NaN is false, so that a range lets it pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number", param, ctx)
+        return number
+
+
 @click.command("power")
 @click.argument("flag")
 @click.option(
     "--file", "file", metavar="FILE", help="Definitions, for the guard's alpha and tolerance, and the rollout."
 )
-@click.option("--rate", type=click.FloatRange(0, 1, min_open=True, max_open=True), required=True, metavar="RATE",
+@click.option("--rate", type=_Number(0, 1, min_open=True, max_open=True), required=True, metavar="RATE",
               help="The control's error rate, over 0 and under 1.")  # fmt: skip
-@click.option("--share", type=click.FloatRange(0, 100, min_open=True, max_open=True), metavar="PERCENT",
+@click.option("--share", type=_Number(0, 100, min_open=True, max_open=True), metavar="PERCENT",
               help="Calls that are the candidate's; without it, the flag's last rollout.")  # fmt: skip
 @click.option("--units", type=click.IntRange(1), metavar="N", help="How many units there are, if they are few.")
-@click.option("--a-second", "a_second", type=click.FloatRange(0, min_open=True), metavar="CALLS",
+@click.option("--a-second", "a_second", type=_Number(0, min_open=True), metavar="CALLS",
               help="Calls of both arms a second, to say how long it takes.")  # fmt: skip
 def command(
     flag: str, file: str | None, rate: float, share: float | None, units: int | None, a_second: float | None

@@ -12,7 +12,8 @@ from time import perf_counter
 from types import FunctionType, MethodType
 from typing import Any, Final, TypeAlias
 
-from flagkit.production.passage import Chooser, GateOptions, raised
+from flagkit.decision import Decision
+from flagkit.production.passage import Chooser, GateOptions, note, raised
 
 #: Finds the context of a call in its arguments.
 Asker: TypeAlias = "Callable[[tuple[Any, ...], dict[str, Any]], object]"
@@ -51,7 +52,8 @@ def _plain(function: Callable[..., Any], flag: str, chooser: Chooser, asker: Ask
         else:
             branch.end(begun, options.failure(result) if judged else None)
             return result
-        return otherwise(*args, **kwargs)  # type: ignore[misc]
+        with _Noting(decision):
+            return otherwise(*args, **kwargs)  # type: ignore[misc]
 
     return call
 
@@ -70,7 +72,8 @@ def _coroutine(function: Callable[..., Any], flag: str, chooser: Chooser, asker:
         else:
             branch.end(begun, options.failure(result))
             return result
-        return await _awaited(options.otherwise, args, kwargs)
+        with _Noting(decision):
+            return await _awaited(options.otherwise, args, kwargs)
 
     return call
 
@@ -82,6 +85,21 @@ async def _awaited(run: Any, args: Any, kwargs: Any) -> Any:
 
 def _falls_back(options: GateOptions, run: Any, error: BaseException) -> bool:
     return options.fallback_on_error and run is not options.otherwise and isinstance(error, Exception)
+
+
+class _Noting:
+    """Around the control that follows a candidate which has failed: what it raises gets the note too."""
+
+    __slots__ = ("_decision",)
+
+    def __init__(self, decision: Decision) -> None:
+        self._decision = decision
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, Exception):
+            note(self._decision, error)
 
 
 class _Nobodys:
@@ -145,7 +163,8 @@ def _generator(function: Callable[..., Any], flag: str, chooser: Chooser, asker:
             raised(chosen, begun, error, options.ignore, watch.seconds)
             if started or not _falls_back(options, run, error):
                 raise
-        return (yield from options.otherwise(*args, **kwargs))  # type: ignore[misc]
+        with _Noting(decision):
+            return (yield from options.otherwise(*args, **kwargs))  # type: ignore[misc]
 
     return call
 
@@ -199,8 +218,9 @@ def _asynchronous_generator(
             raised(chosen, begun, error, options.ignore, watch.seconds)
             if started or not _falls_back(options, run, error):
                 raise
-        async for item in options.otherwise(*args, **kwargs):  # type: ignore[misc]
-            yield item
+        with _Noting(decision):
+            async for item in options.otherwise(*args, **kwargs):  # type: ignore[misc]
+                yield item
 
     return call
 

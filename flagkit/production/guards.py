@@ -20,6 +20,7 @@ from flagkit.core.model import UNIT, Definitions, FlagDefinition, Hold
 from flagkit.core.policy import ROLLBACK, GuardPolicy
 from flagkit.core.snapshot import TakenBack
 from flagkit.decision import Decision, Reason
+from flagkit.errors import Problem
 from flagkit.production.branch import UNCOUNTED, Branch, Counted, Serial
 from flagkit.production.call import Guarded, Marking
 from flagkit.production.guard import Guard, place
@@ -126,9 +127,28 @@ class Guards:
     def policy_of(self, flag: FlagDefinition) -> GuardPolicy | None:
         """What a flag's guard goes by: the code's policy, in the higher revision of the two; else its own."""
         ours = self.policies.get(flag.key)
+        if ours is not None and not _fits(ours, flag):
+            ours = None
         if ours is None or flag.guard is None or flag.guard.revision <= ours.revision:
             return ours or flag.guard
         return ours.revised(flag.guard.revision)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Policies given in code that are not gone by."""
+        flags, policies = self._definitions.flags, self.policies
+        wrong = [
+            (flags[key], policy) for key, policy in policies.items() if key in flags and not _fits(policy, flags[key])
+        ]
+        return tuple(
+            Problem(
+                f"$.flags.{flag.key}.guard.control",
+                f'got "{policy.control}" in code; expected one of {", ".join(flag.variants)}; that policy is not used',
+                flag.key,
+                refused=False,
+            )
+            for flag, policy in wrong
+        )
 
     def learn(self, definitions: Definitions) -> None:
         """These are in use now: see which guards there are, and what metrics they count."""
@@ -332,6 +352,10 @@ class Guards:
 
     def _failed(self, _: Exception) -> None:
         self.faults += 1
+
+
+def _fits(policy: GuardPolicy, flag: FlagDefinition) -> bool:
+    return policy.control is None or policy.control in flag.variants
 
 
 def _nobody() -> None:

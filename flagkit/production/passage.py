@@ -88,7 +88,7 @@ def raised(chosen: Chosen, call: Any, error: BaseException, ignore: Ignored, sec
     """A call ended with an exception."""
     decision, branch, _ = chosen
     if isinstance(error, Exception):
-        _note(decision, error)
+        note(decision, error)
         branch.end(call, None if _ignored(error, ignore) else Failure.of(error), seconds)
     elif _ignored(error, ignore):
         branch.end(call, None, seconds)
@@ -120,7 +120,8 @@ def cut_off(kind: type[BaseException]) -> bool:
     return any(each.__name__ in _CUT_OFF and each.__module__.startswith(_SCHEDULERS) for each in kind.__mro__)
 
 
-def _note(decision: Decision, error: Exception) -> None:
-    note = f"flagkit: {decision.flag} = {decision.variant}, version {decision.version}"
-    if note not in getattr(error, "__notes__", ()):  # raised again, it has it already
-        contained(error.add_note, note, otherwise=None)
+def note(decision: Decision, error: Exception) -> None:
+    """Have an exception say which flag, variant and version it came through."""
+    text = f"flagkit: {decision.flag} = {decision.variant}, version {decision.version}"
+    if text not in getattr(error, "__notes__", ()):  # raised again, it has it already
+        contained(error.add_note, text, otherwise=None)

@@ -559,3 +559,31 @@ def test_an_object_that_is_called_is_measured_as_what_its_call_is() -> None:
     with pytest.raises(LookupError):
         asyncio.run(search("x"))
     assert [ended.error for ended in client.ended] == ["LookupError"]
+
+
+def test_what_the_control_raises_after_a_candidate_has_failed_says_where_it_came_through() -> None:
+    client = chooser()
+
+    async def failing() -> None:
+        raise OSError("of the control")
+
+    def failing_rows() -> Iterator[int]:
+        raise OSError("of the control")
+        yield 1
+
+    async def failing_items() -> AsyncIterator[int]:
+        raise OSError("of the control")
+        yield 1
+
+    def fails() -> None:
+        raise OSError("of the control")
+
+    async def items() -> list[int]:
+        return [item async for item in gated[3]()]
+
+    both = [fails, failing, failing_rows, failing_items]
+    gated: list[Any] = [gate(client, "ann", otherwise=each, fallback_on_error=True)(each) for each in both]
+    for call in (gated[0], lambda: asyncio.run(gated[1]()), lambda: list(gated[2]()), lambda: asyncio.run(items())):
+        with pytest.raises(OSError, match="of the control") as caught:
+            call()
+        assert caught.value.__notes__ == ["flagkit: search = on, version 7"]

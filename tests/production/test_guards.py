@@ -381,3 +381,13 @@ def test_calls_failures_and_latency_of_each_variant_are_in_the_status() -> None:
     assert on.failures > 20
     assert off.failures == 0
     assert on.p50_s == pytest.approx(0.01, rel=0.1)
+
+
+def test_a_policy_in_code_whose_control_is_no_variant_is_said_and_not_gone_by() -> None:
+    site = Site({"guard": {"alpha": 0.02}}, policy=GuardPolicy(control="nope"))
+    site.call("u")
+    (problem,) = site.client.status.problems
+    assert (problem.path, problem.flag) == ("$.flags.f.guard.control", "f")
+    assert 'got "nope" in code; expected one of on, off' in problem.message
+    (guard,) = site.client._guards.guards.values()
+    assert guard.policy.alpha == 0.02
