@@ -408,7 +408,7 @@ class Client:
 
         return Shadow(self, flag, candidate, policy, context, unit_from)
 
-    def sample(self, flag: str, context: object, policy: ShadowPolicy) -> ShadowDesk | None:
+    def sample(self, flag: str, context: object, policy: ShadowPolicy, failure: str | None = None) -> ShadowDesk | None:
         """For shadows: who sees to the run, if the flag draws this call; records no exposure. Raises: nothing."""
         shadowing = self._shadowing
         if shadowing is None:
@@ -418,7 +418,7 @@ class Client:
                 return None
             made = Shadowing(self._config.flush_interval_s, self._clock, self._answering, self._summed_up)
             shadowing = self._shadowing = self._shadowing or made
-        return shadowing.sample(flag, self._resolve(context), current_scope(), policy)
+        return shadowing.sample(flag, self._resolve(context), current_scope(), policy, failure)
 
     # -- recording ---------------------------------------------------------------------------------------------------
 

@@ -126,8 +126,8 @@ class _AtTheCall:
     def choose(self, flag: str, context: object) -> Chosen:
         return _default().choose(flag, context)
 
-    def sample(self, flag: str, context: object, policy: ShadowPolicy) -> ShadowDesk | None:
-        return _default().sample(flag, context, policy)
+    def sample(self, flag: str, context: object, policy: ShadowPolicy, failure: str | None = None) -> ShadowDesk | None:
+        return _default().sample(flag, context, policy, failure)
 
 
 def gate(

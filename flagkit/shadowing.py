@@ -16,6 +16,7 @@ from flagkit.core.snapshot import Snapshot
 from flagkit.production.shadow_desk import ShadowDesk, ShadowDesks
 from flagkit.production.shadow_policy import ShadowPolicy
 from flagkit.production.shadow_result import ShadowStatus
+from flagkit.production.shadow_tally import Failure
 from flagkit.runtime.backoff import SYSTEM_RANDOM
 from flagkit.runtime.process import process
 from flagkit.runtime.worker import Worker
@@ -41,9 +42,17 @@ class Shadowing:
         self._desks = ShadowDesks(clock.monotonic_s, thread_time, SYSTEM_RANDOM.random)
         self._worker = Worker("flagkit-shadows", self.step, clock)
 
-    def sample(self, flag: str, asker: Context, scope: Scope | None, policy: ShadowPolicy) -> ShadowDesk | None:
+    def sample(
+        self, flag: str, asker: Context, scope: Scope | None, policy: ShadowPolicy, failure: str | None = None
+    ) -> ShadowDesk | None:
         """See ``Sampler``. Not for calls in a shadow run, for synthetic contexts, or before a server has forked."""
         if self._desks.closed or asker.synthetic or (scope is not None and scope.shadow) or process.preforking:
+            return None
+        if failure is not None:
+            desk = self._desks.desk(flag, policy)
+            if desk is not None:
+                self._worker.start()
+                desk.add(Failure(failure))
             return None
         forced = scope.forced if scope is not None else None
         if not self._answers().sample(flag, asker, forced).enabled:

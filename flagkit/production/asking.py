@@ -1,6 +1,7 @@
 """What finds the context of a call to a decorated function: given, made by a callable, or one of its arguments.
 
-Called by ``Gate`` and ``Shadow`` when they decorate; what it returns is asked at every call, and raises nothing.
+Called by ``Gate`` and ``Shadow`` when they decorate; what it returns is asked at every call, and raises
+nothing unless that is wanted.
 """
 
 from __future__ import annotations
@@ -17,13 +18,18 @@ from flagkit.production.drivers import Asker
 _NOBODY: Final = Context(None)
 
 
-def asker_of(function: Callable[..., Any], context: Any, unit_from: str | None) -> Asker:
-    """See the module. Raises: ConfigError when the function has no such parameter."""
+def asker_of(function: Callable[..., Any], context: Any, unit_from: str | None, *, bare: bool = False) -> Asker:
+    """See the module. ``bare``: what a callable ``context`` raises is seen to by whoever asks.
+
+    Raises: ConfigError when the function has no such parameter.
+    """
     if unit_from is not None:
         if context is not None:
             raise ConfigError("unit_from", unit_from, "either a context or unit_from, not both")
         return _argument(function, unit_from)
     if callable(context) and not isinstance(context, (Context, Mapping)):
+        if bare:
+            return lambda args, kwargs: context(*args, **kwargs)
         return lambda args, kwargs: contained(lambda: context(*args, **kwargs), otherwise=_NOBODY)
     return lambda *_: context
 

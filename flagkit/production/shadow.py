@@ -17,6 +17,7 @@ from flagkit.production.asking import asker_of
 from flagkit.production.drivers import Asker
 from flagkit.production.shadow_desk import ShadowDesk
 from flagkit.production.shadow_policy import ShadowPolicy
+from flagkit.production.shadow_result import type_of
 from flagkit.production.shadow_run import Run, from_outside
 
 P = ParamSpec("P")
@@ -26,8 +27,11 @@ R = TypeVar("R")
 class Sampler(Protocol):
     """What a shadow needs of a client."""
 
-    def sample(self, flag: str, context: object, policy: ShadowPolicy) -> ShadowDesk | None:
-        """Who sees to the run, if this call is to be shadowed. Records no exposure. Raises: nothing."""
+    def sample(self, flag: str, context: object, policy: ShadowPolicy, failure: str | None = None) -> ShadowDesk | None:
+        """Who sees to the run, if this call is to be shadowed. Records no exposure. Raises: nothing.
+
+        ``failure``: why there is no context to ask by; it is counted, and nothing is shadowed.
+        """
         ...
 
 
@@ -66,9 +70,13 @@ class Shadow:
         _refuse_generator("candidate", self._candidate)
         asynchronous = _is_coroutine(function)
         if _is_coroutine(self._candidate) and not asynchronous:
-            raise ConfigError("candidate", self._candidate, "a plain function, as the control is one")
+            raise ConfigError(
+                "candidate",
+                self._candidate,
+                "a plain function, as the control is one; or make the control ``async def``",
+            )
         driver = _coroutine if asynchronous else _plain
-        asker = asker_of(function, self._context, self._unit_from)
+        asker = asker_of(function, self._context, self._unit_from, bare=True)
         return cast("Callable[P, R]", wraps(function)(driver(function, self._beginner(asker), self._candidate)))
 
     def _beginner(self, asker: Asker) -> Callable[[Any, Any], Run | None]:
@@ -76,25 +84,21 @@ class Shadow:
         sample, flag, policy, candidate = self._sampler.sample, self._flag, self._policy, self._candidate
 
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run | None:
-            desk = sample(flag, asker(args, kwargs), policy)
+            try:
+                desk = sample(flag, asker(args, kwargs), policy)
+            except BaseException as error:  # of the function that makes a context, or of a context that is read
+                if from_outside(error):
+                    raise
+                sample(flag, None, policy, f"context: {type_of(error)}")
+                return None
             return None if desk is None else desk.begin(policy, candidate, args, kwargs)
 
         return begin
 
 
-def _begun(begin: Callable[[Any, Any], Run | None], args: Any, kwargs: Any) -> Run | None:
-    """A call's run; None: there is none, or what the application gave to find its context raised."""
-    try:
-        return begin(args, kwargs)
-    except BaseException as error:
-        if from_outside(error):
-            raise
-        return None
-
-
 def _plain(function: Callable[..., Any], begin: Callable[[Any, Any], Run | None], _: object) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
-        run = _begun(begin, args, kwargs)
+        run = contained(begin, args, kwargs, otherwise=None)
         if run is None:
             return function(*args, **kwargs)
         ahead = run.is_ahead()
@@ -153,7 +157,7 @@ def _coroutine(function: Callable[..., Any], begin: Callable[[Any, Any], Run | N
     asynchronous = _is_coroutine(candidate)
 
     async def call(*args: Any, **kwargs: Any) -> Any:
-        run = _begun(begin, args, kwargs)
+        run = contained(begin, args, kwargs, otherwise=None)
         if run is None:
             return await function(*args, **kwargs)
         ahead = run.is_ahead()

@@ -149,6 +149,7 @@ class Run:
                 value = copy(value)
             except BaseException as error:
                 if from_outside(error):
+                    self.interrupt(ahead=True)  # nobody else would give its room back
                     raise
                 self._desk.add(Failure(f"copy_result: {type_of(error)}"))
                 self.drop("copy_error")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from shadows import Bench, eventually
 
-from flagkit import ShadowPolicy
+from flagkit import ConfigError, ShadowPolicy
 from flagkit.errors import ShadowMismatch
 from flagkit.production.shadow_compare import Judge
 from flagkit.production.shadow_result import Observation, ShadowResult, place_of
@@ -142,16 +142,59 @@ def test_nothing_that_the_policy_calls_on_the_callers_thread_changes_the_call(
     assert sum(bench.status.dropped.values()) == bench.status.sampled == 1
 
 
-def test_a_context_that_cannot_be_made_shadows_nothing(bench: Bench) -> None:
-    for error in (LookupError(), SystemExit(), Panic()):
+def test_a_context_that_cannot_be_made_shadows_nothing_and_is_named() -> None:
+    bench = Bench({"f": {"rules": [{"name": "some", "rollout": {"percent": 50}, "serve": "on"}]}})
+    for error in (LookupError("secret"), SystemExit("secret"), Panic("secret")):
         shadowed = bench.client.shadow("f", lambda: 1, context=fails(error), policy=bench.policy())(lambda: 2)
         assert shadowed() == 2
+    kinds = ["context: LookupError", "context: SystemExit", "context: test_shadow_reports.Panic"]
+    assert (sorted(bench.status.failures), bench.status.sampled) == (kinds, 0)
+    (event,) = bench.events()
+    assert sorted(event["failures"]) == kinds
+    bench.client.close()
+
+
+class Rude(dict[str, Any]):
+    """A context that fails when it is looked at."""
+
+    def __iter__(self) -> Any:
+        raise Panic
+
+    keys = __iter__
+
+
+def test_a_context_that_cannot_be_read_changes_no_call_and_is_named(bench: Bench) -> None:
+    for mode in ("pool", "inline"):
+        assert (
+            bench.client.shadow("f", lambda: 1, context=Rude(unit="u"), policy=bench.policy(mode=mode))(lambda: 2)()
+            == 2
+        )
+    assert bench.status.failures == {"context: test_shadow_reports.Panic": 2}
 
 
 def test_whoever_ends_the_callers_call_is_heard_all_the_same(bench: Bench) -> None:
     for setting in ("when", "copy", "copy_result"):
         with pytest.raises(KeyboardInterrupt):
             bench.shadow(lambda: 1, lambda: 2, **{setting: fails(KeyboardInterrupt())})()
+    with pytest.raises(KeyboardInterrupt):
+        bench.client.shadow("f", lambda: 1, context=fails(KeyboardInterrupt()))(lambda: 2)()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("random", [0.1, 0.9])
+def test_an_interrupt_while_the_result_is_copied_keeps_no_room(random: float, asynchronous: bool) -> None:
+    bench = Bench(random=random)
+
+    async def control() -> int:
+        return 2
+
+    policy = {"mode": "inline", "max_running": 1, "copy_result": fails(KeyboardInterrupt())}
+    shadowed = bench.shadow(lambda: 1, control if asynchronous else lambda: 2, **policy)
+    with pytest.raises(KeyboardInterrupt):
+        (lambda: shadowed().send(None) if asynchronous else shadowed())()
+    assert (dict(bench.status.dropped), bench.status.pending) == ({"interrupted": 1}, 0)
+    assert len(bench.desk()._room) == 1
+    bench.client.close()
 
 
 def test_a_control_that_gives_back_something_to_await_is_not_compared(bench: Bench) -> None:
@@ -163,6 +206,14 @@ def test_a_control_that_gives_back_something_to_await_is_not_compared(bench: Ben
         assert asyncio.run(shadowed()) == 2
     assert dict(bench.status.dropped) == {"not_awaited": 2}
     assert bench.status.outcomes == {}
+
+
+def test_a_coroutine_candidate_of_a_plain_control_is_refused_with_what_to_do(bench: Bench) -> None:
+    async def total() -> int:
+        return 2
+
+    with pytest.raises(ConfigError, match="make the control ``async def``"):
+        bench.shadow(total, lambda: total())
 
 
 @pytest.mark.parametrize("made", ["a word", None, 7])
@@ -190,6 +241,20 @@ def test_what_is_no_exception_is_not_raised_for_a_mismatch(bench: Bench, made: A
 )
 def test_a_mismatch_is_told_as_paths(control: Any, candidate: Any, paths: list[str]) -> None:
     assert sorted(place.path for place in judged(control, candidate).differences) == sorted(paths)
+
+
+def test_nan_agrees_with_nothing_unless_compare_says_so() -> None:
+    def one() -> list[float]:
+        return [float("nan")]
+
+    def alike(control: list[float], candidate: list[float]) -> bool:
+        return all(a == b or (a != a and b != b) for a, b in zip(control, candidate, strict=True))
+
+    result = judged(one(), one())
+    (place,) = result.differences
+    assert (result.outcome, place.path) == ("mismatch", "$[0]")
+    assert place.control == place.candidate  # a digest on both sides that is the same: it is told by its text
+    assert judged(one(), one(), compare=alike).outcome == "match"
 
 
 def test_values_are_told_as_digests_which_are_alike_for_the_same_value() -> None:
@@ -243,6 +308,27 @@ def test_publish_gets_both_with_their_times(bench: Bench) -> None:
     assert status.control_p50_s == pytest.approx(0.25, rel=0.02)
     assert status.candidate_p99_s == pytest.approx(0.5, rel=0.02)
     assert (status.control_cpu_s, status.candidate_cpu_s) == (1.0, 1.0)
+
+
+def test_each_event_has_the_cpu_time_of_both_since_the_one_before(bench: Bench) -> None:
+    now_s = [0.0]
+
+    def takes(cpu_s: float) -> Callable[[], int]:
+        def function() -> int:
+            now_s[0] += cpu_s
+            return int(cpu_s)
+
+        return function
+
+    bench.desk().cpu_s = lambda: now_s[0]
+    shadowed = bench.shadow(takes(2.0), takes(1.0), mode="inline")
+    for calls in (1, 3):
+        for _ in range(calls):
+            shadowed()
+        event = bench.events()[-1]
+        assert (event["control_cpu_s"], event["candidate_cpu_s"]) == (1.0 * calls, 2.0 * calls)
+        assert {(each["control_cpu_s"], each["candidate_cpu_s"]) for each in event["examples"]} == {(1.0, 2.0)}
+    assert (bench.status.control_cpu_s, bench.status.candidate_cpu_s) == (4.0, 8.0)
 
 
 def test_a_publish_that_fails_is_named_and_changes_nothing(bench: Bench) -> None:

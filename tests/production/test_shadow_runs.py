@@ -133,6 +133,17 @@ def test_several_candidates_are_a_decorator_each() -> None:
     bench.client.close()
 
 
+def test_each_of_several_candidates_may_have_its_own_about() -> None:
+    bench = Bench({"a": {"default": "on"}, "b": {"default": "on"}})
+    inline = {"mode": "inline", "random_order": False}
+    first = bench.client.shadow("a", double, policy=bench.policy(about=lambda x: {"index": "new", "x": x}, **inline))
+    second = bench.client.shadow("b", double, policy=bench.policy(about=lambda x: {"index": "old", "x": x}, **inline))
+    assert first(second(double))(21) == 42
+    told = {each.flag: each.about for each in (bench.result(), bench.result())}
+    assert told == {"a": {"index": "new", "x": 21}, "b": {"index": "old", "x": 21}}
+    bench.client.close()
+
+
 def test_one_of_several_is_chosen_by_name_with_a_gate() -> None:
     bench = Bench({"f": {"variants": {"a": 1, "b": 2}, "off": "a", "default": "b"}})
     ways = {"a": lambda: "first way", "b": lambda: "second way"}
@@ -337,6 +348,37 @@ def test_arguments_are_copied_before_the_control_sees_them(bench: Bench) -> None
     shadowed = bench.shadow(lambda items: items.pop(), control, copy=copy.deepcopy)
     assert shadowed([1, 2]) == 2
     assert bench.result().outcome == "match"
+
+
+def test_a_candidate_may_have_arguments_of_its_own(bench: Bench) -> None:
+    def control(cents: int, *, currency: str) -> int:
+        assert currency == "SEK"
+        return cents
+
+    def candidate(price: dict[str, int]) -> int:
+        return price["whole"] * 100 + price["rest"]
+
+    def other(both: tuple[tuple[int], dict[str, str]]) -> tuple[tuple[dict[str, int]], dict[str, str]]:
+        whole, rest = divmod(both[0][0], 100)
+        return ({"whole": whole, "rest": rest},), {}
+
+    assert bench.shadow(candidate, control, copy=other)(1999, currency="SEK") == 1999
+    assert bench.result().outcome == "match"
+
+
+def test_arguments_are_made_for_drawn_calls_only(bench: Bench) -> None:
+    made: list[int] = []
+
+    def set_up(both: Any) -> Any:
+        made.append(both[0][0])
+        return both
+
+    shadowed = bench.shadow(double, double, mode="inline", copy=set_up, when=lambda x: x > 1)
+    with bench.client.override({"f": False}):
+        shadowed(7)
+    for x in (1, 2, 3):
+        shadowed(x)
+    assert made == [2, 3]
 
 
 def test_arguments_that_cannot_be_copied_leave_the_control_alone(bench: Bench) -> None:
