@@ -347,17 +347,17 @@ class Client:
             coroutine function, a generator or an asynchronous generator.
         Raises: ConfigError, when it decorates and an argument is wrong; nothing otherwise, whatever the flag.
         """
+        if otherwise is None and guard is None and not ignore:
+            return Gate(self, flag, context)  # of a ``with`` block, and one is made a call
         if isinstance(guard, GuardPolicy):
             self._guards.adopt(flag, guard)
-        if otherwise is None and not ignore and guard is None:
-            return Gate(self, flag, context)
         options = GateOptions(otherwise, variants or {}, unit_from, failed, ignore, fallback_on_error, guard)
         return Gate(self, flag, context, options)
 
     def choose(self, flag: str, context: object) -> Chosen:
         """For gates: the answer for a call that now runs, and where to report it; records the exposure."""
         kind = type(context)
-        asker: Any = context if kind is Context else as_context(context) if kind is str else self._resolve(context)
+        asker: Any = context if kind is Context else Context(context) if kind is str else self._resolve(context)
         answers = self._answers
         scope = current_scope()
         try:  # as `enabled` does, on the way of every gated call

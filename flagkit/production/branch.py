@@ -12,11 +12,13 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from flagkit.context import Context
-from flagkit.production.metrics import Meter
+from flagkit.production.metrics import CROWD, Meter
 
 
 class Branch(Protocol):
     """What a gate tells. All of it is quick, never waits and never raises.
+
+    A call that is ``patient``, as ``begin`` gives it, may have ``stretches``: who runs it keeps them up to date.
 
     by: finds the key of the unit that calls are counted by, when that is not the context's own; None: it is.
     """
@@ -35,6 +37,20 @@ class Branch(Protocol):
     def leave(self, call: Any, died: bool = False) -> None:
         """It ends without a result, because the interpreter or its thread is being ended. ``died``: as a failure."""
         ...
+
+
+class Stretches:
+    """Of a call that may take any time: the stretches that run inside it, of which each may take so long.
+
+    inside: whether one runs; turns: how many have begun. since: what the guard saw of them, and when.
+    """
+
+    __slots__ = ("inside", "since", "turns")
+
+    def __init__(self) -> None:
+        self.inside = False
+        self.turns = 0
+        self.since: tuple[int, float] | None = None
 
 
 class Serial:
@@ -76,23 +92,26 @@ class Serial:
 class Counted:
     """A branch whose calls are counted and judged by nobody."""
 
-    __slots__ = ("_meter", "_now_s", "_serial")
+    __slots__ = ("_meter", "_now_s", "_times")
 
     by = None
 
-    def __init__(self, meter: Meter, serial: Serial, now_s: Callable[[], float]) -> None:
+    def __init__(self, meter: Meter, now_s: Callable[[], float]) -> None:
         self._meter = meter
-        self._serial = serial
+        self._times = meter.times
         self._now_s = now_s
 
     def begin(self, key: bytes | None, patient: bool = False) -> float:  # noqa: ARG002 - they are for who judges
         return self._now_s()
 
     def end(self, call: float, error: str | None = None, seconds: float | None = None) -> None:
-        serial = self._serial
-        serial.append((self._meter, self._now_s() - call if seconds is None else seconds, error))
-        if len(serial.work) > serial.crowd:
-            serial.drain()
+        if error is None:  # ``Meter.add``, without the call
+            times = self._times
+            times.append(self._now_s() - call if seconds is None else seconds)
+            if len(times) >= CROWD:
+                self._meter.settle()
+        else:
+            self._meter.add(0.0, error)
 
     def leave(self, call: float, died: bool = False) -> None:
         pass

@@ -28,6 +28,8 @@ _FORGET: Final = 1 - 1 / 64  # what a call leaves of what was known of the contr
 _RECENT_S: Final = 60.0
 _JURY: Final = 8
 _MOST_KEYS: Final = 8
+#: Units that the candidate has served are told apart until there are so many.
+_MET: Final = 2
 
 
 class Breaker:
@@ -47,6 +49,7 @@ class Breaker:
         "_until_s",
         "jury",
         "outage",
+        "quiet",
         "state",
         "tries",
         "wait_s",
@@ -55,6 +58,8 @@ class Breaker:
     def __init__(self, chance: Callable[[], float]) -> None:
         self._chance = chance
         self.state: State = "closed"
+        #: Whether a call of the candidate's that goes well is of no interest.
+        self.quiet = False
         #: Whether the failures it opened for were an outage's, as the control's own have shown.
         self.outage = False
         #: How often it has opened again.
@@ -71,29 +76,17 @@ class Breaker:
         #: How the control's first calls after it opened went, while these decide whose fault it is.
         self.jury: list[bool] | None = None
 
-    @property
-    def alert(self) -> bool:
-        """Whether a call of the candidate's that went well is of interest too."""
-        return self._sum > 0 or self.state != "closed"
-
-    @property
-    def units(self) -> int:
-        """How many units the candidate has served: 2 for any more."""
-        return len(self._keys)
-
-    def meet(self, key: bytes | None) -> None:
-        """The candidate has served a unit."""
-        if len(self._keys) < 2:
-            self._keys.add(key)
-
     def candidate(self, failed: bool, key: bytes | None, now_s: float) -> bool:
         """A call of the candidate's has ended; return whether the state has changed."""
-        self.meet(key)
+        if len(self._keys) < _MET:
+            self._keys.add(key)
+        changed = False
         if self.state == "closed":
-            return self._watch(failed, key, now_s)
-        if self.state == "half_open":
-            return self._try(failed, now_s)
-        return False
+            changed = self._watch(failed, key, now_s)
+        elif self.state == "half_open":
+            changed = self._try(failed, now_s)
+        self._see()
+        return changed
 
     def controls(self, calls: int, failures: int, now_s: float) -> None:
         """So many calls of the control's, 1 or more, have ended since the last time."""
@@ -134,6 +127,10 @@ class Breaker:
         if self.state == "open" and now_s >= self._until_s:
             self.state = "half_open"
             self._sum = 0.0
+            self._see()
+
+    def _see(self) -> None:
+        self.quiet = self.state == "closed" and not self._sum and len(self._keys) >= _MET
 
     def _watch(self, failed: bool, key: bytes | None, now_s: float) -> bool:
         if not failed and not self._sum:
@@ -147,7 +144,7 @@ class Breaker:
             self._failed_keys.clear()
         elif failed and len(self._failed_keys) < _MOST_KEYS:
             self._failed_keys.add(key)
-        if self._sum < _LIMIT or len(self._failed_keys) < min(2, len(self._keys)):
+        if self._sum < _LIMIT or len(self._failed_keys) < min(_MET, len(self._keys)):
             return False
         self._open(now_s)
         return True
@@ -169,6 +166,7 @@ class Breaker:
         self.jury = [] if blind and self.state == "closed" else None
         self.outage = False
         self._sum = 0.0
+        self.quiet = False
         self._failed_keys.clear()
         if self.tries >= _TRIES:
             self.state = "latched"
@@ -183,6 +181,7 @@ class Breaker:
         self._sum = 0.0
         self.jury = None
         self._failed_keys.clear()
+        self._see()
 
 
 def _step(failed: bool, fine: float) -> float:

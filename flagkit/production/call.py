@@ -1,7 +1,7 @@
 """``Call``: one call through a guarded gate; ``Guarded``: the branch that makes them, on the callers' threads.
 
-What a call says is counted by the ``Serial`` of its flag, in the order in which calls began and ended. Marks, where
-they are kept, are set before the call runs. It knows nothing of how calls are judged.
+What a call says is counted by the ``Serial`` of its flag, in the order in which calls began; one that has ended by then
+is counted at once. Marks, where they are kept, are set before the call runs. It knows nothing of how calls are judged.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from flagkit.context import Context
 from flagkit.core.bucketing import digest
-from flagkit.production.branch import Serial
+from flagkit.production.branch import Serial, Stretches
 from flagkit.production.marks import NO_SLOT, Marks
 from flagkit.production.metrics import Meter
 from flagkit.production.trial import Trial
@@ -23,6 +23,8 @@ UNDER_WAY: Final = 1
 EXPIRED: Final = 2
 #: One of so many that its unit is not compared.
 PASSED: Final = 3
+#: It has ended, and is counted.
+ENDED: Final = 4
 #: Compared calls a second, in one process and of one flag, beyond which a sample says as much.
 _MOST_A_SECOND: Final = 2_000
 _MOST_MASK: Final = 0xFFFF
@@ -36,26 +38,26 @@ _SEED: Final = 0x7361_6D70
 class Call:
     """One call.
 
-    stage: where it is on its way. patient: it may take any time, but for the stretches that run ``inside`` it, which
-    ``turns`` counts; stuck_since: what the guard saw of them. left: it ended without a result. slot: of its mark.
-    handle: the trial that compares it, with its handle for it, or a list of such pairs; filled in by the guard.
+    seconds: how long it took, None until it has ended; whoever ends it sets that last, and then hands the call in again
+    unless it is still new, so that it is counted once, whoever is first.
+    error: what it failed of. left: it ended without a result. stage: where it is on its way. slot: of its mark.
+    stretches: of a generator. handle: the trial that compares it, with its handle for it, or a list of such pairs;
+    filled in by the guard.
     """
 
-    stage = NEW
-    patient = False
-    inside = False
-    turns = 0
-    stuck_since: tuple[int, float] | None = None
-    left = False
-    slot = NO_SLOT
-    error: str | None = None
-    seconds = 0.0
-    handle: Any = None
+    __slots__ = ("began_s", "branch", "error", "handle", "key", "left", "seconds", "slot", "stage", "stretches")
 
-    def __init__(self, branch: Guarded, key: bytes | None, began_s: float) -> None:
+    def __init__(self, branch: Guarded, key: bytes | None, began_s: float, patient: bool) -> None:
         self.branch = branch
         self.key = key
         self.began_s = began_s
+        self.stage = NEW
+        self.seconds: float | None = None
+        self.error: str | None = None
+        self.left = False
+        self.slot = NO_SLOT
+        self.stretches = Stretches() if patient else None
+        self.handle: Any = None
 
 
 class Sample:
@@ -153,9 +155,7 @@ class Guarded:
         self._now_s = now_s
 
     def begin(self, key: bytes | None, patient: bool = False) -> Call:
-        call = Call(self, key, self._now_s())
-        if patient:
-            call.patient = True
+        call = Call(self, key, self._now_s(), patient)
         mask = self._sample.mask
         if mask and key is not None and digest(key, _SEED) & mask:
             call.stage = PASSED
@@ -167,13 +167,15 @@ class Guarded:
         return call
 
     def end(self, call: Call, error: str | None = None, seconds: float | None = None) -> None:
-        call.seconds = self._now_s() - call.began_s if seconds is None else seconds
+        if seconds is None:
+            seconds = self._now_s() - call.began_s
         if call.slot != NO_SLOT:
             self._clear(call)
-        if error is not None:
-            call.error = error
         serial = self._serial
-        serial.append(call)
+        call.error = error
+        call.seconds = seconds
+        if call.stage != NEW:
+            serial.append(call)
         if error is not None or len(serial.work) > serial.crowd:
             serial.drain()
 

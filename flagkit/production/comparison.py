@@ -102,8 +102,9 @@ class Block:
         self.unknown: list[int] | None = None
 
 
-#: A call: arm, cell of its unit, and for each clock the block (None: not counted) and the events its unit had before.
-Handle: TypeAlias = "tuple[int, int, Block | None, int, Block | None, int]"
+#: A call: arm, cell of its unit, its group if it counts for errors on the short clock, and for each clock the block
+#: (None: not counted) and the events its unit had before.
+Handle: TypeAlias = "tuple[int, int, int | None, Block | None, int, Block | None, int]"
 _NEVER_SLOW: Final = (inf, inf, inf, inf)
 
 
@@ -192,8 +193,9 @@ class Comparison:
         seen = table[cell]
         at = self._group_of[seen]
         if at == OUT:
-            return arm, cell, long_block, long_had, None, 0
+            return arm, cell, None, long_block, long_had, None, 0
         table[cell] = seen + 1
+        group: int | None = at
         at += cold + _SHORT
         block = blocks[at] or self._begin(self._short, rule, at)
         block.total = total = block.total + 1
@@ -203,13 +205,15 @@ class Comparison:
         if seen > COUNT:
             had = seen >> HAD
             block.had[had << 1 | arm] += 1
+            if had & _FAILED:
+                group = None
         if total >= LEAST_BLOCK and LEAST_ARM <= block.candidates <= total - LEAST_ARM:
             self._seal(blocks, at)
-        return arm, cell, long_block, long_had, block, had
+        return arm, cell, group, long_block, long_had, block, had
 
     def finish(self, handle: Handle, failed: bool, seconds: float) -> None:
         """It has ended. ``seconds``: infinite when nobody knows how long it would have taken: failed, and slow."""
-        arm, cell, long_block, long_had, block, had = handle
+        arm, cell, _, long_block, long_had, block, had = handle
         if failed:
             self._failures[arm] += 1
         if arm and self._floor is not None:
@@ -262,19 +266,9 @@ class Comparison:
         for clock in self.clocks:
             clock.forget_risks(bytes(clock.table))
 
-    def cell(self, handle: Handle) -> int:
-        """The cell of a call's unit."""
-        return handle[1]
-
-    def group(self, handle: Handle) -> int | None:
-        """The group of a call that counts for errors on the short clock; None: it does not, or no longer.
-
-        For a call that has begun and is about to be finished: it is one of the first of its unit, which has not failed.
-        """
-        if handle[4] is None:
-            return None
-        seen = self._short_table[handle[1]]
-        return None if seen >> HAD & _FAILED or not seen else (seen & COUNT).bit_length() - 1
+    def fails_first(self, handle: Handle) -> bool:
+        """Whether the failure of a call, about to be told, is its unit's first one on the short clock."""
+        return not self._short_table[handle[1]] >> HAD & _FAILED
 
     def evidence(self) -> Evidence:
         """What was counted so far."""

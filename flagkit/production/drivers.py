@@ -10,9 +10,10 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from functools import partial, wraps
 from time import perf_counter
 from types import FunctionType, MethodType
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from flagkit.decision import Decision
+from flagkit.production.branch import Stretches
 from flagkit.production.passage import Chooser, GateOptions, note, raised
 
 #: Finds the context of a call in its arguments.
@@ -102,34 +103,24 @@ class _Noting:
             note(self._decision, error)
 
 
-class _Nobodys:
-    """Stands in for a call that nobody judges."""
-
-    turns = 0
-    inside = False
-
-
-_NOBODYS: Final = _Nobodys()
-
-
 class _Watch:
-    """Adds up the time spent inside a generator, and says of its call when that is."""
+    """Adds up the time spent inside a generator, and says of its call when that is, if anybody judges it."""
 
-    __slots__ = ("_began_s", "_call", "seconds")
+    __slots__ = ("_began_s", "_stretches", "seconds")
 
     def __init__(self, call: object) -> None:
         self.seconds = 0.0
         self._began_s = 0.0
-        self._call: Any = call if hasattr(call, "turns") else _NOBODYS
+        self._stretches: Stretches = getattr(call, "stretches", None) or Stretches()
 
     def __enter__(self) -> None:
-        self._call.turns += 1
-        self._call.inside = True
+        self._stretches.turns += 1
+        self._stretches.inside = True
         self._began_s = perf_counter()
 
     def __exit__(self, *_: object) -> None:
         self.seconds += perf_counter() - self._began_s
-        self._call.inside = False
+        self._stretches.inside = False
 
 
 def _generator(function: Callable[..., Any], flag: str, chooser: Chooser, asker: Asker, options: GateOptions) -> Any:

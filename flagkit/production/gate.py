@@ -61,7 +61,7 @@ class Gate:
     def __enter__(self) -> Self:
         if self._inside:
             self._share()
-        self._chosen, self._failure = None, None
+        self._chosen = self._failure = None
         self._inside += 1
         return self
 
@@ -86,15 +86,16 @@ class Gate:
     @property
     def decision(self) -> Decision:
         """The whole answer. Raises: nothing."""
-        chosen = self._chosen
-        if chosen is None:
-            chosen = self._chooser.choose(self._flag, self._context)
-            if self._shared:
-                return chosen[0]
+        return (self._chosen or self._choose())[0]
+
+    def _choose(self) -> Chosen:
+        """The first look: from here on the call is measured."""
+        chosen = self._chooser.choose(self._flag, self._context)
+        if not self._shared:
             self._chosen = chosen
             if self._inside:
                 self._call = chosen[1].begin(chosen[2])
-        return chosen[0]
+        return chosen
 
     def _share(self) -> None:
         """Another block has entered it: how one went is not told from how the other did."""
@@ -105,7 +106,7 @@ class Gate:
     @property
     def on(self) -> bool:
         """Whether the candidate was chosen: neither the off variant nor the control of a guard. Raises: nothing."""
-        decision, options = self.decision, self._options
+        decision, options = (self._chosen or self._choose())[0], self._options
         return decision._candidate if options is _NO_OPTIONS else options.is_candidate(decision)
 
     @property

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from flagkit.core.model import FlagDefinition
 from flagkit.core.policy import GuardPolicy
-from flagkit.production.branch import Serial
-from flagkit.production.call import EXPIRED, MANY, NEW, PASSED, UNDER_WAY, Call, Sample
+from flagkit.production.branch import Serial, Stretches
+from flagkit.production.call import ENDED, EXPIRED, MANY, NEW, PASSED, UNDER_WAY, Call, Sample
 from flagkit.production.comparison import CANDIDATE, CONTROL
 from flagkit.production.integrity import Integrity
 from flagkit.production.marks import Mark
+from flagkit.production.metrics import CROWD
 from flagkit.production.ramp import Ramp
 from flagkit.production.trial import Finding, Trial
 
@@ -26,9 +27,8 @@ _MISMATCH: Final = (
     "units do not come in the shares of the rollout, so that something else decides who is compared: "
     "nothing is rolled back by comparing any more"
 )
-#: Beginnings and ends of calls that may wait to be counted. A failure waits for nothing, nor does a call that tries
-#: whether all is well again.
-_CROWD: Final = 64
+#: Calls that may wait to be counted. A failure waits for nothing, nor does a call that tries whether all is well again.
+_CROWD: Final = 32
 
 
 class Guard:
@@ -149,43 +149,46 @@ class Guard:
     # -- in the serial
 
     def _count_all(self, work: deque[Call | Callable[[], None]]) -> None:
-        take, count = work.popleft, self._count
+        take = work.popleft
         while work:
-            count(take())
-
-    def _count(self, piece: Call | Callable[[], None]) -> None:
-        if type(piece) is not Call:
-            piece()  # type: ignore[operator]
-        elif piece.stage == UNDER_WAY:
-            del self._under_way[piece]
-            if piece.left:
-                self._drop(piece)
-            else:
-                self._end(piece, piece.error is not None, piece.seconds, piece.began_s + piece.seconds)
-        elif piece.stage == PASSED:
-            if not piece.left:
-                self._end(piece, piece.error is not None, piece.seconds, piece.began_s + piece.seconds)
-        elif piece.stage == NEW:
-            piece.stage = UNDER_WAY
-            self._under_way[piece] = None
-            branch = piece.branch
-            rule, key = branch.rule, piece.key
-            if rule is not None and key is not None:
-                sample = self.sample
-                sample.compared += 1
-                if sample.compared >= MANY:
-                    sample.look(piece.began_s)
-                arm, trials = CONTROL if branch.candidate is None else CANDIDATE, branch.trials
-                if len(trials) == 1:
-                    (trial,) = trials
-                    handle = trial.start(rule, arm, key)
-                    piece.handle = trial, handle
-                    integrity = self.integrity
-                    if integrity is not None and integrity.begun(rule, arm, trial.counting.cell(handle)):
-                        trial.doubt(_MISMATCH)
-                        self._tell(trial)
+            piece = take()
+            if type(piece) is not Call:
+                piece()  # type: ignore[operator]
+            elif piece.stage == NEW:
+                piece.stage = UNDER_WAY
+                self._begin(piece)
+                if piece.seconds is None:
+                    self._under_way[piece] = None
+                    continue
+                piece.stage = ENDED
+                self._end(piece, piece.error, piece.seconds, piece.began_s + piece.seconds)
+            elif piece.stage == PASSED or (piece.stage == UNDER_WAY and self._under_way.pop(piece, 0) is None):
+                piece.stage = ENDED
+                if piece.seconds is not None:
+                    self._end(piece, piece.error, piece.seconds, piece.began_s + piece.seconds)
                 else:
-                    piece.handle = [(trial, trial.start(rule, arm, key)) for trial in trials]
+                    self._drop(piece)
+
+    def _begin(self, call: Call) -> None:
+        branch = call.branch
+        rule, key = branch.rule, call.key
+        if rule is None or key is None:
+            return
+        sample = self.sample
+        sample.compared += 1
+        if sample.compared >= MANY:
+            sample.look(call.began_s)
+        arm, trials = CONTROL if branch.candidate is None else CANDIDATE, branch.trials
+        if len(trials) != 1:
+            call.handle = [(trial, trial.start(rule, arm, key)) for trial in trials]
+            return
+        trial = trials[0]
+        handle = trial.start(rule, arm, key)
+        call.handle = trial, handle
+        integrity = self.integrity
+        if integrity is not None and not integrity.seen[handle[1]] and integrity.begun(rule, arm, handle[1]):
+            trial.doubt(_MISMATCH)
+            self._tell(trial)
 
     def _start(self) -> None:
         flag = self.definition
@@ -219,12 +222,20 @@ class Guard:
                 if self.definition.tripped:
                     self.rest(True)
 
-    def _end(self, call: Call, failed: bool, seconds: float, now_s: float) -> None:
+    def _end(self, call: Call, error: str | None, seconds: float, now_s: float) -> None:
         branch = call.branch
-        branch.meter.add(seconds, call.error if call.stage != EXPIRED else _HUNG)
-        self._finish(call, failed, seconds)
+        meter, candidate, failed = branch.meter, branch.candidate, error is not None
+        if failed:
+            meter.add(seconds, error)
+        else:  # the same, without the call
+            times = meter.times
+            times.append(seconds)
+            if len(times) >= CROWD:
+                meter.settle()
+        if call.handle is not None:
+            self._finish(call, failed, seconds)
         for trial in branch.trials:
-            if branch.candidate is None:
+            if candidate is None:
                 trial.control_ended(failed)
             else:
                 trial.candidate_ended(failed, call.key, now_s)
@@ -236,17 +247,21 @@ class Guard:
         handle = call.handle
         if type(handle) is tuple:
             trial, own = handle
-            group = trial.counting.group(own)
-            trial.finish(own, failed, seconds)
+            counting, group = trial.counting, own[2]
+            if failed and group is not None and not counting.fails_first(own):
+                group = None
+            counting.finish(own, failed, seconds)
+            if counting.verdict is not None:
+                trial.convict(counting.verdict)
         elif handle:
             # A call of the control is one call, however many candidates it is compared with.
             trial, own = handle[0]
-            group = trial.counting.group(own)
+            group = own[2] if not failed or trial.counting.fails_first(own) else None
             for each, its in handle:
                 each.finish(its, failed, seconds)
         else:
             return
-        if self._ramp.ended(group, call.branch.candidate is not None, failed, call.began_s):
+        if group is not None and self._ramp.ended(group, call.branch.candidate is not None, failed, call.began_s):
             self._found(self, trial, self._interference())
 
     def _interference(self) -> Finding:
@@ -260,7 +275,8 @@ class Guard:
 
     def _drop(self, call: Call) -> None:
         """A call has ended without a result: it failed in nothing, and took no time that is known."""
-        self._finish(call, False, 0.0)
+        if call.handle is not None:
+            self._finish(call, False, 0.0)
         for trial in call.branch.trials:
             trial.abandoned()
 
@@ -275,10 +291,10 @@ class Guard:
         for call in tuple(self._under_way):
             if now_s - call.began_s < deadline_s:
                 break  # the others began later
-            if not call.patient or self._stuck(call, now_s, deadline_s):
+            if call.stretches is None or _stuck(call.stretches, now_s, deadline_s):
                 del self._under_way[call]
                 call.stage = EXPIRED
-                self._end(call, True, math.inf, now_s)
+                self._end(call, _HUNG, math.inf, now_s)
         self.sample.look(now_s)
         stepped = self._ramp.look(self.definition, self.control, now_s)  # by schedule: edits are followed
         for trial in self.trials.values():
@@ -286,14 +302,6 @@ class Guard:
                 trial.settle(self.policy)
             trial.pass_time(now_s)
             self._tell(trial)
-
-    def _stuck(self, call: Call, now_s: float, deadline_s: float) -> bool:
-        """Whether what a reader asked of a generator has not come for too long, going by the rounds of the thread."""
-        since = call.stuck_since
-        if not call.inside or since is None or since[0] != call.turns:
-            call.stuck_since = (call.turns, now_s) if call.inside else None
-            return False
-        return now_s - since[1] >= deadline_s
 
     @property
     def deadline_s(self) -> float:
@@ -318,6 +326,15 @@ class Guard:
         for trial in self.trials_of(candidate):
             trial.late(rule, CONTROL if candidate is None else CANDIDATE, key)
             self._tell(trial)
+
+
+def _stuck(stretches: Stretches, now_s: float, deadline_s: float) -> bool:
+    """Whether what a reader asked of a generator has not come for too long, going by the rounds of the thread."""
+    since = stretches.since
+    if not stretches.inside or since is None or since[0] != stretches.turns:
+        stretches.since = (stretches.turns, now_s) if stretches.inside else None
+        return False
+    return now_s - since[1] >= deadline_s
 
 
 def place(

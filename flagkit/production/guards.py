@@ -21,11 +21,11 @@ from flagkit.core.policy import ROLLBACK, GuardPolicy
 from flagkit.core.snapshot import TakenBack
 from flagkit.decision import Decision, Reason
 from flagkit.errors import Problem
-from flagkit.production.branch import UNCOUNTED, Branch, Counted, Serial
+from flagkit.production.branch import UNCOUNTED, Branch, Counted
 from flagkit.production.call import Guarded, Marking
 from flagkit.production.guard import Guard, place
 from flagkit.production.host import Notice
-from flagkit.production.metrics import Meter, VariantMetrics, count
+from flagkit.production.metrics import Meter, VariantMetrics
 from flagkit.production.ramp import Ramp
 from flagkit.production.standing import GuardStatus
 from flagkit.production.told import Told
@@ -34,8 +34,6 @@ from flagkit.production.trips import TripBook, control_of
 
 #: Pairs of flag and variant that are metered; a gate on a further one is not.
 _MOST_METERS: Final = 10_000
-#: Ended calls that wait to be counted; then the next caller counts them.
-_CROWD: Final = 512
 
 
 class Guards:
@@ -72,7 +70,6 @@ class Guards:
         #: Flag -> as it is written, what is held of it, and as it is served then.
         self._as_held: dict[str, tuple[FlagDefinition, Hold, FlagDefinition]] = {}
         self._meters: dict[tuple[str, str | None], Meter] = {}
-        self._counting = Serial(count, self._failed, _CROWD)
         #: Name of a metric event -> flags whose guards count it as a failure.
         self.metrics: Mapping[str, tuple[str, ...]] = {}
         #: Flags in use that have a guard, and whether there may be any.
@@ -85,7 +82,6 @@ class Guards:
     def after_fork(self) -> None:
         """In a forked child: count anew; what has tripped stays so. Assigns only."""
         self._lock = threading.Lock()
-        self._counting.after_fork()
         self.marking.marks = self.marking.dying = None
         for meter in self._meters.values():
             meter.clear()
@@ -255,21 +251,16 @@ class Guards:
 
     # -- how it stands
 
-    def drain(self) -> None:
-        """Count what waits for it."""
-        self._counting.drain()
-
     @property
     def meters(self) -> tuple[VariantMetrics, ...]:
-        self.drain()
-        return tuple(meter.read() for meter in self._meters.copy().values() if meter.calls)
+        read = (meter.read() for meter in self._meters.copy().values())
+        return tuple(metrics for metrics in read if metrics.calls)
 
     def summaries(self) -> Iterator[dict[str, Any]]:
         """What gates have counted since the last time: the properties of one metric event a flag and variant.
 
         For one thread at a time. What is not asked for waits, and is in the next one.
         """
-        self.drain()
         for guard in tuple(self.guards.values()):
             guard.serial.drain()
         for meter in tuple(self._meters.values()):
@@ -304,14 +295,14 @@ class Guards:
             policy = None if definition is None else self.policy_of(definition)
             targeted = decision.reason is Reason.TARGETING_MATCH and decision.rule is None
             if definition is None or policy is None or targeted:
-                return Counted(meter, self._counting, self._clock.monotonic_s)
+                return Counted(meter, self._clock.monotonic_s)
             return self._guarded(decision, definition, policy, meter)
 
     def _guarded(self, decision: Decision, definition: FlagDefinition, policy: GuardPolicy, meter: Meter) -> Branch:
         guard = self._guard(definition, policy)
         candidate = decision._arm if decision._arm in guard.trials else None
         if candidate is None and decision._arm != guard.control:
-            return Counted(meter, self._counting, self._clock.monotonic_s)
+            return Counted(meter, self._clock.monotonic_s)
         rule = decision.rule if decision.analysable else None
         by = next((each.by for each in definition.rules if each.name == rule), None)
         return Guarded(

@@ -19,11 +19,12 @@ _MISMATCH: Final = 1000.0
 class Integrity:
     """Of one flag with one candidate, in one revision of its guard. ``processes``: how many test by themselves."""
 
-    __slots__ = ("_limit", "_seen", "_shares", "_tests", "mismatch", "resting")
+    __slots__ = ("_limit", "_shares", "_tests", "mismatch", "resting", "seen")
 
     def __init__(self, definition: FlagDefinition, candidate: str, control: str, processes: int = 1) -> None:
         self._limit = _MISMATCH * processes
-        self._seen = bytearray(_CELLS)
+        #: By cell, whether a unit of it has been seen.
+        self.seen = bytearray(_CELLS)
         #: The shares of units are not those of the rollout.
         self.mismatch = False
         #: The candidate is not served now, so that its units do not come at all.
@@ -45,9 +46,9 @@ class Integrity:
 
         cell: of its unit, from 0 to 65,535. Of units that share one the first counts, whatever its arm.
         """
-        if self._seen[cell] or self.resting:
+        if self.seen[cell] or self.resting:
             return False
-        self._seen[cell] = 1
+        self.seen[cell] = 1
         test = self._tests.get(rule)
         if test is None or self.mismatch:
             return False
@@ -74,4 +75,4 @@ class Integrity:
     def _deal_anew(self) -> None:
         shares = self._shares
         self._tests = {name: SharesTest((1 - share, share)) for name, share in shares.items() if 0 < share < 1}
-        self._seen = bytearray(_CELLS)
+        self.seen = bytearray(_CELLS)

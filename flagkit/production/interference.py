@@ -67,12 +67,12 @@ class Interference:
         self._since = [0, 0, 0, 0]
         self._from_s, self._until_s = now_s, now_s + _WATCHED_S
 
-    def ended(self, group: int | None, arm: int, failed: bool, began_s: float) -> bool:
+    def ended(self, group: int, arm: int, failed: bool, began_s: float) -> bool:
         """A compared call of either arm has ended; return whether interference has just been found.
 
-        group: of its unit's history; None: it does not count.
+        group: of its unit's history.
         """
-        if group is None or began_s < self._from_s:
+        if began_s < self._from_s:
             return False
         calls = self._calls
         calls[group] += 1

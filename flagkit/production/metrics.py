@@ -1,13 +1,14 @@
 """``Meter``: how often one variant of a flag ran through gates, how often and by what it failed, and how long it took.
 
 Latencies are counted in buckets, 32 to each doubling, so that a quantile is within 2 % of the true one, meters of
-several processes can be added (``Sums``), and memory does not grow with calls. Driven by one thread at a time; it knows
-no gate.
+several processes can be added (``Sums``), and memory does not grow with calls. Any thread may tell it of calls: they
+wait in a short list, and whoever finds that full counts them, unless somebody else is at it. It knows no gate.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import threading
+from array import array
 from collections.abc import Iterable, Mapping
 from math import frexp, ldexp
 from typing import Any, Final, NamedTuple
@@ -28,6 +29,11 @@ _OTHER: Final = "other"
 _MOST_BUCKETS: Final = _MOST - _LEAST + 1
 _MAX_TEXT: Final = 256
 _MAX_COUNT: Final = 2**53
+#: Calls that may wait to be counted.
+CROWD: Final = 256
+#: The exponent and the first five digits of a double are the number of its bucket, but for where that begins.
+_DIGITS: Final = 52 - _FINE
+_ZERO: Final = (1022 << _FINE) - (1 << _FINE)
 
 
 class VariantMetrics(NamedTuple):
@@ -111,43 +117,98 @@ class Sums(NamedTuple):
 
 
 class Meter:
-    """Counts the calls of one variant."""
+    """Counts the calls of one variant.
 
-    __slots__ = ("_taken", "_told", "buckets", "calls", "errors", "failures", "flag", "places", "variant")
+    times: seconds of calls without a failure that wait to be counted. Whoever appends to it sees to it that
+    ``settle`` is called once there are ``CROWD`` of them.
+    """
+
+    __slots__ = (
+        "_failed",
+        "_taken",
+        "_told",
+        "_turn",
+        "buckets",
+        "calls",
+        "errors",
+        "failures",
+        "flag",
+        "places",
+        "times",
+        "variant",
+    )
 
     def __init__(self, flag: str, variant: str | None) -> None:
         self.flag = flag
         self.variant = variant
-        self.calls = 0
-        self.failures = 0
+        self.times: list[float] = []
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew. Assigns only."""
+        self.calls = self.failures = 0
         self.errors: dict[str, int] = {}
         self.places: dict[str, str] = {}
         #: Number of a bucket -> calls; at most 1,409 of them.
         self.buckets: dict[int, int] = {}
         #: What was taken so far, and how many calls that is.
         self._told, self._taken = Sums(), 0
-
-    def clear(self) -> None:
-        """Begin anew. Assigns only."""
-        self.calls = self.failures = 0
-        self.errors, self.places, self.buckets = {}, {}, {}
-        self._told, self._taken = Sums(), 0
+        self._failed: list[str] = []
+        self._turn = threading.Lock()
+        del self.times[:]
 
     def add(self, seconds: float, error: str | None) -> None:
-        """Count a call that took ``seconds``; ``error`` is what it failed of, None if it did not."""
-        self.calls += 1
-        if error is None:
-            bucket = bucket_of(seconds)
-            self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+        """A call took ``seconds``; ``error`` is what it failed of, None if it did not. Any thread."""
+        if error is not None:
+            self._failed.append(error)
+            self.settle()
             return
-        self.failures += 1
-        kind = _counted_as(error, self.errors)
-        if type(error) is Failure and error.place is not None and kind is not _OTHER:
-            self.places[kind] = error.place
-        self.errors[kind] = self.errors.get(kind, 0) + 1
+        times = self.times
+        times.append(seconds)
+        if len(times) >= CROWD:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count what waits, or leave it to who is at it already. Any thread."""
+        if not self._turn.acquire(False):
+            return
+        try:
+            if self.times:
+                self._count_times()
+            if self._failed:
+                self._count_failures()
+        finally:
+            self._turn.release()
+
+    def _count_times(self) -> None:
+        times = self.times
+        batch = times[:]  # others may append at any time
+        del times[: len(batch)]
+        self.calls += len(batch)
+        buckets = self.buckets
+        if min(batch) >= _LEAST_S and max(batch) < _MOST_S:
+            for bits in memoryview(array("d", batch)).cast("B").cast("q"):
+                bucket = (bits >> _DIGITS) - _ZERO  # ``bucket_of``, without a call for each
+                buckets[bucket] = buckets.get(bucket, 0) + 1
+            return
+        for bucket in map(bucket_of, batch):
+            buckets[bucket] = buckets.get(bucket, 0) + 1
+
+    def _count_failures(self) -> None:
+        failed = self._failed
+        batch = failed[:]
+        del failed[: len(batch)]
+        self.calls += len(batch)
+        self.failures += len(batch)
+        for error in batch:
+            kind = _counted_as(error, self.errors)
+            if type(error) is Failure and error.place is not None and kind is not _OTHER:
+                self.places[kind] = error.place
+            self.errors[kind] = self.errors.get(kind, 0) + 1
 
     def read(self) -> VariantMetrics:
         """What was counted so far. Any thread; a call that ends meanwhile may be in it or not."""
+        self.settle()
         sums = self._sums()
         p50_s, p90_s, p99_s = sums.times().values()
         return VariantMetrics(
@@ -165,6 +226,7 @@ class Meter:
 
     def take(self) -> Sums | None:
         """What was counted since the last time; None when nothing was. One thread at a time."""
+        self.settle()
         if self.calls == self._taken:  # most have rested, and cost nothing
             return None
         sums = self._sums()
@@ -176,21 +238,6 @@ class Meter:
         # come last here and first in ``add``: there is one for every error that is told.
         errors, buckets = self.errors.copy(), self.buckets.copy()
         return Sums(errors, self.places.copy(), buckets)
-
-
-def count(work: deque[tuple[Meter, float, str | None]]) -> None:
-    """Take away what waits, and add each to its meter: as ``Meter.add``, but on the way of every gated call."""
-    take = work.popleft
-    while work:
-        meter, seconds, error = take()
-        if error is None and _LEAST_S <= seconds < _MOST_S:
-            mantissa, exponent = frexp(seconds)
-            bucket = (exponent << _FINE) + int(mantissa * 64)
-            meter.calls += 1
-            buckets = meter.buckets
-            buckets[bucket] = buckets.get(bucket, 0) + 1
-        else:
-            meter.add(seconds, error)
 
 
 def bucket_of(seconds: float) -> int:

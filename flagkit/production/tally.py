@@ -86,8 +86,9 @@ class Batch:
         self.calls: list[int] = []
 
 
-#: A call: arm, its rule's totals, its batch (None: not counted), and what of it is known for the wire.
-Handle: TypeAlias = "tuple[int, list[int], Batch | None, int]"
+#: A call: arm, cell of its unit, its group if it counts for errors, its rule's totals, its batch (None: not counted),
+#: and what of it is known for the wire.
+Handle: TypeAlias = "tuple[int, int, int | None, list[int], Batch | None, int]"
 _NOTHING: Final = [0, 0, 0, 0]
 _NEVER_SLOW: Final[Bounds] = (inf, inf, inf, inf)
 
@@ -129,24 +130,27 @@ class Tally:
         cold = COLD_GROUPS if self._ordinals is None else self._coldness(arm)
         cell = digest(key, SEED) & CELL
         seen = self._table[cell]
-        if self._group_of[seen] == OUT or cell & self._mask:
-            return arm, totals, None, cell
+        group: int | None = self._group_of[seen]
+        if group == OUT or cell & self._mask:
+            return arm, cell, None, totals, None, cell
         batch = self._batch or self._begin()
         number = batch.rules.get(rule)
         if number is None:
             if len(batch.rules) >= MAX_RULES:
-                return arm, totals, None, cell
+                return arm, cell, None, totals, None, cell
             number = batch.rules[rule] = len(batch.rules)
         self._table[cell] = seen + 1
         self._counted += 1
         batch.total = total = batch.total + 1
         if total >= _BATCH:
             self._seal()
-        return arm, totals, batch, cell | arm << ARM_AT | cold << COLD_AT | number << RULE_AT
+        if seen >> HAD & _FAILED:
+            group = None
+        return arm, cell, group, totals, batch, cell | arm << ARM_AT | cold << COLD_AT | number << RULE_AT
 
     def finish(self, handle: Handle, failed: bool, seconds: float) -> None:
         """It has ended. ``seconds``: infinite when nobody knows how long it would have taken: failed, and slow."""
-        arm, totals, batch, call = handle
+        arm, _, _, totals, batch, call = handle
         if failed:
             totals[2 + arm] += 1
             self._sums[2 + arm] += 1
@@ -237,16 +241,9 @@ class Tally:
             self._table = bytearray(CELLS)
         self._windows = ids
 
-    def cell(self, handle: Handle) -> int:
-        """The cell of a call's unit."""
-        return handle[3] & CELL
-
-    def group(self, handle: Handle) -> int | None:
+    def fails_first(self, handle: Handle) -> bool:
         """As of ``Comparison``."""
-        if handle[2] is None:
-            return None
-        seen = self._table[handle[3] & CELL]
-        return None if seen >> HAD & _FAILED or not seen else (seen & COUNT).bit_length() - 1
+        return not self._table[handle[1]] >> HAD & _FAILED
 
     def evidence(self) -> Evidence:
         """What this process counted. Evidence and limits are the judge's: 0 of 1 here."""

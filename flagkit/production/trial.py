@@ -33,13 +33,21 @@ _CALLS: Final = 100_000
 class Counting(Protocol):
     """What counts the calls of both arms: ``comparison.Comparison`` or, for a fleet's judge, ``tally.Tally``."""
 
-    def start(self, rule: str, arm: int, key: bytes) -> Any: ...
+    def start(self, rule: str, arm: int, key: bytes) -> tuple[Any, ...]:
+        """A handle: the arm, the cell of the unit, the group of the call, and what is its own.
+
+        group: by which number among its unit's calls of the window it is; None: it does not count, or not any more.
+        """
+        ...
+
+    def fails_first(self, handle: tuple[Any, ...]) -> bool:
+        """Whether its failure, which is about to be told, is the first of its unit in the window."""
+        ...
+
     def finish(self, handle: Any, failed: bool, seconds: float) -> None: ...
     def late(self, rule: str, arm: int, key: bytes) -> bool: ...
     def settle(self) -> None: ...
     def evidence(self) -> Evidence: ...
-    def cell(self, handle: Any) -> int: ...
-    def group(self, handle: Any) -> int | None: ...
 
     @property
     def verdict(self) -> Verdict | None: ...
@@ -108,8 +116,13 @@ class Trial:
         """A compared call has ended."""
         counting = self.counting
         counting.finish(handle, failed, seconds)
-        if counting.verdict is not None and not self._convicted:
-            self._convict(counting.verdict.kind, words(counting.verdict.kind, counting.evidence()))
+        if counting.verdict is not None:
+            self.convict(counting.verdict)
+
+    def convict(self, verdict: Verdict) -> None:
+        """Its calls have been compared, and this is what came out."""
+        if not self._convicted:
+            self._convict(verdict.kind, words(verdict.kind, self.counting.evidence()))
 
     def control_ended(self, failed: bool) -> None:
         """A call of the control's has ended, whether or not it was compared."""
@@ -123,15 +136,14 @@ class Trial:
         """A call of the candidate's has ended, whether or not it was compared."""
         self._candidates += 1
         breaker = self.breaker
-        if failed or breaker.alert:
+        if failed or not breaker.quiet:
             self._tell_of_controls(now_s)
             if breaker.candidate(failed, key, now_s):
                 self._broken("the breaker: most of the latest calls failed")
             if breaker.state == "half_open":
                 self._let_probe()
-        elif breaker.units < 2:
-            breaker.meet(key)
-        self._bear(failed)
+        if self._slo is not None:
+            self._bear(failed)
 
     def late(self, rule: str, arm: int, key: bytes) -> None:
         """A failure was reported of a unit, after its calls."""

@@ -56,7 +56,6 @@ class Watch:
 
     def step(self) -> float:
         """One round; return the seconds until the next."""
-        self._guards.drain()
         for guard in tuple(self._guards.guards.values()):
             guard.expire(self._clock.monotonic_s())
         self._with_disk(self._share)

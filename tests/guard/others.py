@@ -153,12 +153,12 @@ def _(repetitions: int, whole: bool) -> Outcome:
 def calls_to_open(draw: np.random.Generator, rate: float, calls: int) -> float:
     breaker = Breaker(lambda: 0.5)
     breaker.controls(1000, 10, 0.0)
-    breaker.meet(b"another")
+    breaker.candidate(False, b"another", 0.0)
     number = 0
     while number < calls:
         for passed in draw.geometric(rate, 1000).tolist():
             for each in range(number + 1, number + passed):
-                if not breaker.alert:
+                if breaker.quiet:
                     break  # calls without a failure are of no interest to it now
                 breaker.candidate(False, b"%d" % each, each / 100)
             number += passed

@@ -28,7 +28,7 @@ def test_five_failures_in_a_row_open_it_and_four_do_not() -> None:
 
 def test_one_failing_unit_among_others_does_not_open_it() -> None:
     which = breaker()
-    which.meet(b"another")
+    which.candidate(False, b"another", 0.0)
     fail(which, 100, units=1)
     assert which.state == "closed"
     which.candidate(True, b"one more", 1.0)

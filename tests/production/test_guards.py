@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 
 from flagkit import Context, Reason, scope
 from flagkit.core.policy import GuardPolicy
-from tests.production.guarded import HALF, Site
+from tests.production.guarded import HALF, Failed, Site
 
 
 def test_a_candidate_that_fails_more_often_is_rolled_back_from_the_next_call_on() -> None:
@@ -24,6 +26,32 @@ def test_a_candidate_that_fails_more_often_is_rolled_back_from_the_next_call_on(
     (guard,) = site.status.guards
     assert (guard.flag, guard.candidate, guard.state) == ("f", "on", "tripped")
     assert site.client.status.trips == {"f": f"on: {guard.why}"}
+
+
+def test_calls_of_many_threads_are_each_counted_once_whoever_counts_them() -> None:
+    site, each = Site(), 400
+    switching = sys.getswitchinterval()
+
+    def call(number: int) -> None:
+        for turn in range(each):
+            with contextlib.suppress(Failed), site.client.gate("f", f"user-{number}-{turn}") as gate:
+                if gate.variant and turn % 50 == 0:
+                    raise Failed
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(8)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(switching)
+    site.tick()
+    (guard,), guarded = site.status.guards, site.client._guards.guards["f"]
+    assert sum(guard.calls) == sum(variant.calls for variant in site.status.variants) == 8 * each
+    assert sum(guard.failures) == sum(variant.failures for variant in site.status.variants) > 0
+    assert (site.client._guards.faults, len(guarded._under_way)) == (0, 0)
 
 
 VERSIONS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import threading
 import tracemalloc
 from collections import Counter
 
@@ -49,6 +50,36 @@ def test_memory_is_bounded_whatever_is_counted() -> None:
     assert len(meter.buckets) <= 1410
     assert len(meter.errors) == 21
     assert sum(meter.errors.values()) == 3000
+
+
+def test_calls_of_many_threads_are_counted_once() -> None:
+    meter = Meter("f", "on")
+
+    def call() -> None:
+        for number in range(5_000):
+            meter.add(0.001 * (number % 50), "ValueError" if number % 5 == 0 else None)
+            if number % 100 == 0:
+                meter.read()
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    read = meter.read()
+    assert (read.calls, read.failures) == (40_000, 8_000)
+    assert sum(read.buckets.values()) == 32_000
+
+
+def test_calls_are_counted_in_the_bucket_of_their_time_whatever_waits_with_them() -> None:
+    chance = random.Random(8)
+    for strange in (None, 0.0, -1.0, math.inf, 2.0**21):
+        meter = Meter("f", "on")
+        times = [chance.lognormvariate(-3, 6) for _ in range(700)] + ([] if strange is None else [strange])
+        chance.shuffle(times)
+        for seconds in times:
+            meter.add(seconds, None)
+        assert meter.read().buckets == Counter(map(bucket_of, times))
 
 
 def test_a_failed_call_has_no_latency() -> None:
