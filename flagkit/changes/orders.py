@@ -69,11 +69,12 @@ class Reset:
     """A new try for what a guard has rolled back."""
 
     flag: str
+    in_code: bool = False
     kind: ClassVar[str] = "reset"
 
     def edit(self, text: str, history: History) -> Edit:  # noqa: ARG002
         """Raises: EditError."""
-        return edits.new_try(text, self.flag)
+        return edits.new_try(text, self.flag, in_code=self.in_code)
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,7 @@ _FIELDS: Final[Mapping[str, tuple[Callable[[object], Any], str]]] = {
     "variant": (text_of, "the name of a variant"),
     "to": (_whole, "the number of a change"),
     "force": (_truth, "true or false"),
+    "in_code": (_truth, "true or false"),
 }
 
 

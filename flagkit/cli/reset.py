@@ -10,10 +10,11 @@ from flagkit.cli.changes import Counter, change_options
 
 @click.command("reset")
 @click.argument("flag")
+@click.option("--in-code", is_flag=True, help="The guard's policy is given in code; the definitions have none.")
 @change_options
-def command(flag: str, counter: Counter) -> None:
+def command(flag: str, in_code: bool, counter: Counter) -> None:
     """Give FLAG's guard its next revision: what has tripped is served again, with evidence and alpha of its own.
 
     Find out first why it tripped; a trip says so in the collector's events and in client.status.
     """
-    counter.take(Reset(flag))
+    counter.take(Reset(flag, in_code))

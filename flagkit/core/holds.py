@@ -43,6 +43,12 @@ def raised(before: Mapping[str, Dealing], after: Mapping[str, Dealing], control:
     return found
 
 
+def deals_to(flag: FlagDefinition, control: str, now_ms: int) -> bool:
+    """Whether ``control`` is given to units beside others, as far as can be told: not if no rule leaves it any."""
+    dealings = dealt(flag, now_ms).values()
+    return not dealings or any(each.threshold < _ALL or each.shares.get(control, 0) > 0 for each in dealings)
+
+
 def held(flag: FlagDefinition, hold: Hold | None) -> FlagDefinition:
     """The flag with a hold laid over it. Raises: nothing."""
     if hold is None:

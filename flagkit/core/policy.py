@@ -17,6 +17,7 @@ ROLLBACK: Final = "rollback"
 ALERT: Final = "alert"
 #: Calls of a unit that count, in one window: what fits into five bits.
 MAX_CALLS_PER_UNIT: Final = 31
+MAX_REVISION: Final = 1 << 53
 _MAX_METRICS: Final = 100
 _MAX_NAME: Final = 128
 
@@ -49,7 +50,7 @@ def _names(value: object) -> bool:
 #: Field -> whether a value will do, and what would be right.
 _FIELDS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "control": (_or_none(_name), "the name of a variant"),
-    "revision": (_whole(0, 1 << 53), "a whole number, 0 or more"),
+    "revision": (_whole(0, MAX_REVISION), "a whole number, 0 or more"),
     "alpha": (_number(0, 1, open_ends=True), "a number over 0 and under 1"),
     "error_tolerance": (_number(0, 100), "a number from 0 to 100; 0.25 is a quarter more"),
     "latency_tolerance": (_or_none(_number(0, 100)), "a number from 0 to 100, or null to leave latency alone"),
@@ -73,7 +74,8 @@ class GuardPolicy(Frozen):
     """How a flag's candidates are watched against its control.
 
     control: the variant the others are compared with, and which is served after a trip; None: the off variant.
-    revision: a trip is latched for it; a higher one is a new try, with evidence and alpha of its own.
+    revision: a trip is latched for it; a higher one is a new try, with evidence and alpha of its own. That of a policy
+        in code and that of the definitions' guard are added up.
     alpha: the most that the chance of a false rollback may be, over the life of a revision, all candidates together.
     error_tolerance: how much higher the candidate's odds of failing may be, relative to the control's: 0.25, a quarter.
     latency_tolerance: how much longer it may take at p90 and p99, relatively; None: latency is left alone.

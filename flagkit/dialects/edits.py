@@ -92,15 +92,20 @@ def serve_all(text: str, flag: str, variant: str) -> Edit:
     return document.edit(flag, after, f'{_served(definition)} -> "{variant}" for everyone', held)
 
 
-def new_try(text: str, flag: str) -> Edit:
+def new_try(text: str, flag: str, *, in_code: bool = False) -> Edit:
     """The flag with the next revision of its guard: what has tripped or is held is served again, and judged anew.
 
-    Raises: EditError, also when the flag has no guard.
+    in_code: the guard may be one of which the definitions do not know, for its policy is given in code.
+    Raises: EditError, also when the flag has no guard otherwise.
     """
     document = _Document(text)
     guard = document.good(flag).guard
     if guard is None:
-        raise EditError(f"{flag}: has no guard, so there is nothing to reset")
+        if not in_code:
+            raise EditError(f"{flag}: has no guard here; if its policy is given in code, say --in-code")
+        after = put(document.flag(flag), ("guard",), {"revision": 1})
+        note = "where the code gives no policy, there is a guard with the defaults now"
+        return document.edit(flag, after, "guard of the code: one revision more", note)
     after = put(document.flag(flag), ("guard", "revision"), guard.revision + 1)
     after = drop(drop(after, ("guard", "tripped")), ("guard", "held"))
     return document.edit(flag, after, f"guard: revision {guard.revision} -> {guard.revision + 1}")

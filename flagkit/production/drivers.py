@@ -6,15 +6,15 @@ measured, not that of its reader; it is exposed with the first item. Called by `
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
 from functools import partial, wraps
 from time import perf_counter
-from types import FunctionType, MethodType
+from types import CoroutineType, FunctionType, MethodType
 from typing import Any, TypeAlias
 
 from flagkit.decision import Decision
 from flagkit.production.branch import Stretches
-from flagkit.production.passage import Chooser, GateOptions, note, raised
+from flagkit.production.passage import Chooser, Chosen, GateOptions, note, raised
 
 #: Finds the context of a call in its arguments.
 Asker: TypeAlias = "Callable[[tuple[Any, ...], dict[str, Any]], object]"
@@ -51,6 +51,8 @@ def _plain(function: Callable[..., Any], flag: str, chooser: Chooser, asker: Ask
             if not _falls_back(options, run, error):
                 raise
         else:
+            if type(result) is CoroutineType:  # of a coroutine function in a plain wrapper: it has yet to run
+                return _awaiting(result, chosen, begun, run, args, kwargs, options)
             branch.end(begun, options.failure(result) if judged else None)
             return result
         with _Noting(decision):
@@ -64,19 +66,26 @@ def _coroutine(function: Callable[..., Any], flag: str, chooser: Chooser, asker:
         decision, branch, key = chosen = chooser.choose(flag, asker(args, kwargs))
         run = options.choice(decision, function)
         begun = branch.begin(key)
-        try:
-            result = await _awaited(run, args, kwargs)
-        except BaseException as error:
-            raised(chosen, begun, error, options.ignore)
-            if not _falls_back(options, run, error):
-                raise
-        else:
-            branch.end(begun, options.failure(result))
-            return result
-        with _Noting(decision):
-            return await _awaited(options.otherwise, args, kwargs)
+        return await _awaiting(_awaited(run, args, kwargs), chosen, begun, run, args, kwargs, options)
 
     return call
+
+
+async def _awaiting(
+    made: Coroutine[Any, Any, Any], chosen: Chosen, begun: Any, run: Any, args: Any, kwargs: Any, options: GateOptions
+) -> Any:
+    decision, branch, _ = chosen
+    try:
+        result = await made
+    except BaseException as error:
+        raised(chosen, begun, error, options.ignore)
+        if not _falls_back(options, run, error):
+            raise
+    else:
+        branch.end(begun, options.failure(result))
+        return result
+    with _Noting(decision):
+        return await _awaited(options.otherwise, args, kwargs)
 
 
 async def _awaited(run: Any, args: Any, kwargs: Any) -> Any:
@@ -186,7 +195,7 @@ def _asynchronous_generator(
         begun = branch.begin(key, patient=True)
         watch, started = _Watch(begun), False
         try:
-            source = run(*args, **kwargs)
+            source = _iterated(run(*args, **kwargs))
             step: Callable[[], Any] = source.__anext__
             while True:
                 with watch:
@@ -196,7 +205,7 @@ def _asynchronous_generator(
                     sent = yield item
                 except GeneratorExit:
                     with watch:
-                        await source.aclose()
+                        await _aclosed(source)
                     raise
                 except BaseException as thrown:  # noqa: BLE001 - as above
                     step = _athrowing(source, thrown)
@@ -210,14 +219,33 @@ def _asynchronous_generator(
             if started or not _falls_back(options, run, error):
                 raise
         with _Noting(decision):
-            async for item in options.otherwise(*args, **kwargs):  # type: ignore[misc]
+            async for item in _iterated(options.otherwise(*args, **kwargs)):  # type: ignore[misc]
                 yield item
 
     return call
 
 
+def _iterated(made: Any) -> Any:
+    """What a gated asynchronous generator iterates over: a control may be a plain one, or give a list."""
+    return made.__aiter__() if hasattr(made, "__aiter__") else _each(made)
+
+
+async def _each(items: Iterable[Any]) -> AsyncGenerator[Any, None]:
+    for item in items:
+        yield item
+
+
+async def _aclosed(source: Any) -> None:
+    close = getattr(source, "aclose", None)
+    if close is not None:
+        await close()
+
+
 def _athrowing(source: Any, thrown: BaseException) -> Callable[[], Any]:
-    return lambda: source.athrow(thrown)
+    throw = getattr(source, "athrow", None)
+    if throw is None:
+        raise thrown
+    return lambda: throw(thrown)
 
 
 def _asending(source: Any, sent: Any) -> Callable[[], Any]:

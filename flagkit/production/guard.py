@@ -192,7 +192,7 @@ class Guard:
 
     def _start(self) -> None:
         flag = self.definition
-        candidates = [name for name in flag.variants if name not in (self.control, flag.off)]
+        candidates = candidates_of(flag, self.control)
         self.trials = {name: self._make(flag, self.policy, name, len(candidates)) for name in candidates}
         for trials in self._lists.values():
             trials.clear()
@@ -326,6 +326,11 @@ class Guard:
         for trial in self.trials_of(candidate):
             trial.late(rule, CONTROL if candidate is None else CANDIDATE, key)
             self._tell(trial)
+
+
+def candidates_of(flag: FlagDefinition, control: str) -> list[str]:
+    """The variants that are on trial."""
+    return [name for name in flag.variants if name not in (control, flag.off)]
 
 
 def _stuck(stretches: Stretches, now_s: float, deadline_s: float) -> bool:

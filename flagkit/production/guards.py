@@ -14,20 +14,20 @@ from typing import Any, Final
 from flagkit.clock import Clock
 from flagkit.context import Context
 from flagkit.core.conditions import key_reader
+from flagkit.core.holds import deals_to, hold_document
 from flagkit.core.holds import held as held_at
-from flagkit.core.holds import hold_document
 from flagkit.core.model import UNIT, Definitions, FlagDefinition, Hold
-from flagkit.core.policy import ROLLBACK, GuardPolicy
+from flagkit.core.policy import MAX_REVISION, ROLLBACK, GuardPolicy
 from flagkit.core.snapshot import TakenBack
 from flagkit.decision import Decision, Reason
 from flagkit.errors import Problem
 from flagkit.production.branch import UNCOUNTED, Branch, Counted
 from flagkit.production.call import Guarded, Marking
-from flagkit.production.guard import Guard, place
+from flagkit.production.guard import Guard, candidates_of, place
 from flagkit.production.host import Notice
 from flagkit.production.metrics import Meter, VariantMetrics
 from flagkit.production.ramp import Ramp
-from flagkit.production.standing import GuardStatus
+from flagkit.production.standing import GuardStatus, untried
 from flagkit.production.told import Told
 from flagkit.production.trial import Finding, Trial
 from flagkit.production.trips import TripBook, control_of
@@ -121,13 +121,16 @@ class Guards:
         return TakenBack(self.book.trips(definitions), self.book.holds(definitions))
 
     def policy_of(self, flag: FlagDefinition) -> GuardPolicy | None:
-        """What a flag's guard goes by: the code's policy, in the higher revision of the two; else its own."""
+        """What a flag's guard goes by: the code's policy, else its own.
+
+        Revisions of both are added up, so that a higher one in either is a new try.
+        """
         ours = self.policies.get(flag.key)
-        if ours is not None and not _fits(ours, flag):
-            ours = None
-        if ours is None or flag.guard is None or flag.guard.revision <= ours.revision:
-            return ours or flag.guard
-        return ours.revised(flag.guard.revision)
+        if ours is None or not _fits(ours, flag):
+            return flag.guard
+        if flag.guard is None or not flag.guard.revision:
+            return ours
+        return ours.revised(min(ours.revision + flag.guard.revision, MAX_REVISION))
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -271,13 +274,23 @@ class Guards:
 
     @property
     def states(self) -> tuple[GuardStatus, ...]:
-        """How every trial stands."""
+        """How every candidate of the definitions in use stands, whether or not it has been called."""
         held = self.book.held(self._definitions)
-        return tuple(
-            trial.status(guard.policy.revision, self.book.why(self._definitions, key, trial.candidate), held.get(key))
-            for key, guard in self.guards.copy().items()
-            for trial in guard.trials.copy().values()
-        )
+        found: list[GuardStatus] = []
+        for flag in self.guarded:
+            policy, guard = self.policy_of(flag), self.guards.get(flag.key)
+            if policy is None:
+                continue
+            trials = guard.trials.copy() if guard is not None and guard.policy.revision >= policy.revision else {}
+            control = control_of(flag, policy)
+            known, hold = policy.slo is not None or deals_to(flag, control, self.now_ms()), held.get(flag.key)
+            for name in candidates_of(flag, control):
+                why, trial = self.book.why(self._definitions, flag.key, name), trials.get(name)
+                if trial is None:
+                    found.append(untried(flag.key, name, policy.revision, why, hold, known))
+                else:
+                    found.append(trial.status(policy.revision, why, hold, known))
+        return tuple(found)
 
     # -- within
 

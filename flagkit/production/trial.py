@@ -215,15 +215,19 @@ class Trial:
     def deadline_s(self) -> float:
         return self.counting.deadline_s
 
-    def status(self, revision: int, why: str | None, held: str | None = None) -> GuardStatus:
-        """How it stands. ``why``: of the trip, if one is in force; ``held``: what of the flag is held, and why."""
+    def status(self, revision: int, why: str | None, held: str | None, known: bool) -> GuardStatus:
+        """How it stands.
+
+        why: of the trip, if one is in force; held: what of the flag is held, and why; known: whether units are
+        dealt to the control, or a rate is given.
+        """
         evidence = self.counting.evidence()
         relative = max(value / limit for value, limit in zip(evidence.evidence, evidence.limits, strict=True))
         return GuardStatus(
             self.flag,
             self.candidate,
             revision,
-            self._state(why, held, evidence),
+            self._state(why, held, known, evidence),
             evidence.calls,
             evidence.failures,
             relative,
@@ -232,14 +236,14 @@ class Trial:
 
     # -- within
 
-    def _state(self, why: str | None, held: str | None, evidence: Evidence) -> str:
+    def _state(self, why: str | None, held: str | None, known: bool, evidence: Evidence) -> str:
         if self.breaker.state in ("open", "half_open"):
             return self.breaker.state
         if why is not None:
             return "tripped"
         if held is not None:
             return "held"
-        if self._blind and self._slo is None:
+        if (self._blind or not known) and self._slo is None:
             return "blind"
         calls, failures = evidence.calls, evidence.failures
         if not all(calls):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import math
 from collections.abc import AsyncIterator, Iterator
@@ -277,6 +278,34 @@ def test_a_coroutine_falls_back_too_and_its_control_may_be_plain() -> None:
     assert client.errors == [("on", "Boom")]
 
 
+@pytest.mark.parametrize("fallback", [False, True])
+def test_a_coroutine_function_in_a_plain_wrapper_is_measured_until_it_has_run(fallback: bool) -> None:
+    client = chooser()
+
+    async def search(fails: bool) -> str:
+        await asyncio.sleep(0)
+        if fails:
+            raise Boom
+        return "new"
+
+    @functools.wraps(search)
+    def wrapped(*args: Any) -> Any:
+        return search(*args)
+
+    async def old(fails: bool) -> str:
+        return "old"
+
+    gated = gate(client, "ann", otherwise=old, fallback_on_error=fallback)(wrapped)
+    assert asyncio.run(gated(False)) == "new"
+    if fallback:
+        assert asyncio.run(gated(True)) == "old"
+    else:
+        with pytest.raises(Boom) as raised:
+            asyncio.run(gated(True))
+        assert len(raised.value.__notes__) == 1
+    assert client.errors == [("on", None), ("on", "Boom")]
+
+
 # -- generators
 
 
@@ -414,6 +443,25 @@ def test_an_asynchronous_generator_that_fails_is_a_failure_and_falls_back_before
     with pytest.raises(Boom):
         asyncio.run(read(False))
     assert client.errors == [("on", "Boom")] * 2
+
+
+@pytest.mark.parametrize("items", [[7, 8], (7, 8), range(7, 9)])
+@pytest.mark.parametrize("unit", ["bo", "ann"])
+def test_the_control_of_an_asynchronous_generator_may_be_a_plain_one(unit: str, items: Any) -> None:
+    client = chooser()
+
+    async def fail() -> AsyncIterator[int]:
+        raise Boom
+        yield 1
+
+    async def read(control: Any) -> list[int]:
+        stream = gate(client, unit, otherwise=control, fallback_on_error=True)(fail)
+        return [item async for item in stream()]
+
+    assert asyncio.run(read(lambda: items)) == [7, 8]
+    assert asyncio.run(read(lambda: iter(items))) == [7, 8]
+    assert asyncio.run(read(lambda: (item for item in items))) == [7, 8]
+    assert client.errors == [("on", "Boom") if unit == "ann" else ("off", None)] * 3
 
 
 # -- as a context manager

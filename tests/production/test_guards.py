@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from flagkit import Context, Reason, scope
-from flagkit.core.policy import GuardPolicy
+from flagkit.core.policy import MAX_REVISION, GuardPolicy
+from flagkit.dialects import edits
 from tests.production.guarded import HALF, Failed, Site
 
 
@@ -219,6 +221,24 @@ def test_a_policy_in_code_stands_in_for_the_definitions() -> None:
     assert site.calls(100) > 20
 
 
+@pytest.mark.parametrize("revision", [0, 7, MAX_REVISION - 1])
+@pytest.mark.parametrize("guard", [None, {}, {"revision": 3}])
+def test_reset_is_a_new_try_of_a_policy_in_code_whatever_revisions_there_are(revision: int, guard: Any) -> None:
+    site = Site({"guard": guard}, policy=GuardPolicy(revision=revision))
+    if guard is None:
+        del site.flag["guard"]
+        site.source.document = site.document()
+    site.failing = {"on": 0.12}
+    site.calls(20_000, lambda: site.tripped)
+    assert site.calls(100) == 0
+    site.failing = {}
+    document = edits.new_try(json.dumps(site.document()), "f", in_code=guard is None).text
+    site.edit(guard=json.loads(document)["flags"]["f"]["guard"])
+    if revision + (guard or {}).get("revision", 0) < MAX_REVISION:
+        assert site.calls(100) > 20
+    assert site.status.problems == ()
+
+
 def test_each_candidate_is_on_trial_by_itself() -> None:
     split = [{"variant": name, "weight": 1} for name in ("off", "b", "c")]
     site = Site({"variants": {"off": 0, "b": 1, "c": 2}, "off": "off", "rules": [{"name": "s", "split": split}]})
@@ -387,6 +407,39 @@ def test_without_a_control_and_a_rate_it_says_that_it_is_blind() -> None:
     site.failing = {"on": 0.1}
     site.calls(3000)
     assert site.status.guards[0].state == "blind"
+
+
+EVERYONE: dict[str, Any] = {"rules": [{"name": "all", "rollout": {"percent": 100}, "serve": "on"}]}
+ONLY_CANDIDATES = {"rules": [{"name": "all", "split": [{"variant": "on", "weight": 1}]}]}
+
+
+@pytest.mark.parametrize(
+    ("flag", "state"),
+    [
+        ({}, "underpowered"),
+        (EVERYONE, "blind"),
+        (ONLY_CANDIDATES, "blind"),
+        ({**EVERYONE, "guard": {"slo": 0.01}}, "underpowered"),
+    ],
+)
+def test_a_guard_has_a_state_before_any_call_comes(flag: dict[str, Any], state: str) -> None:
+    site = Site(flag)
+    site.client.start()
+    assert site.client.wait_ready(5)
+    (before,) = site.status.guards
+    assert before == ("f", "on", 0, state, (0, 0), (0, 0), 0.0, None)
+    site.call()
+    assert site.status.guards[0].state == state
+
+
+def test_after_a_reset_a_guard_s_state_is_that_of_the_new_try() -> None:
+    site = Site()
+    site.failing = {"on": 0.12, "off": 0.01}
+    site.calls(20_000, lambda: site.tripped)
+    assert site.status.guards[0].state == "tripped"
+    site.edit(guard={"revision": 1})
+    (after,) = site.status.guards
+    assert (after.revision, after.state, after.calls) == (1, "underpowered", (0, 0))
 
 
 @pytest.mark.parametrize("guard", [{"alpha": 0}, {"action": "panic"}, {"control": "none"}])

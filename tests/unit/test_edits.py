@@ -299,4 +299,12 @@ def test_reset_is_the_next_revision_of_the_guard_and_ends_what_tripped_or_is_hel
 
 
 def test_reset_of_a_flag_without_a_guard_is_refused() -> None:
-    assert "has no guard" in refusal(DOCUMENT, "plain", edit=edits.new_try)
+    assert "has no guard here; if its policy is given in code, say --in-code" in refusal(
+        DOCUMENT, "plain", edit=edits.new_try
+    )
+
+
+def test_reset_of_a_guard_in_code_gives_the_definitions_one_with_a_revision() -> None:
+    once = edits.new_try('{"schema": 1, "flags": {"f": {"enabled": true}}}', "f", in_code=True)
+    assert flag_of(once) == {"enabled": True, "guard": {"revision": 1}}
+    assert flag_of(edits.new_try(once.text, "f", in_code=True))["guard"] == {"revision": 2}
