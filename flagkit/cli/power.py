@@ -48,10 +48,15 @@ def command(
     """
     policy = GuardPolicy()
     if file is not None:
-        definitions, _ = native.parse(documents.read(file))
+        definitions, problems = native.parse(documents.read(file))
         definition = definitions.flags.get(flag)
         if definition is None:
             raise unknown("flag", flag, definitions.flags)
+        if definition.guard is None:
+            wrong = [problem for problem in problems if problem.flag == flag and ".guard" in problem.path]
+            click.echo(f"{flag} is served without a guard; with one and its defaults:", err=True)
+            for problem in wrong:
+                click.echo(f"  {problem}", err=True)
         policy = definition.guard or policy
         rollouts = [rule.rollout for rule in definition.rules if rule.rollout is not None]
         if share is None and rollouts and 0 < rollouts[-1].threshold < 100_000:

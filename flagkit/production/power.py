@@ -29,7 +29,8 @@ def expected_calls(
 
     Args: rate, the control's error rate, over 0 and under 1. share, of calls that are the candidate's, over 0 and under
         1. ratio, over 1 + tolerance. units, how many there are in all; None: more than matter.
-    Returns: calls, the median of many; None when it would not be found: within the tolerance, or too few units.
+    Returns: calls, the median of many; None when it would not be found: within the tolerance (where nearly all
+        of the control's calls fail, no candidate fails much more often), or too few units.
     Raises: ValueError when a number is out of its range.
     """
     if not 0 < rate < 1 or not 0 < share < 1 or not 0 < alpha < 1:
@@ -41,7 +42,7 @@ def expected_calls(
     events = failing + controls * rate
     found = share * failing / (share * failing + (1 - share) * rate)
     borne = share * tolerated / (share * tolerated + 1 - share)
-    if ratio <= tolerated:
+    if ratio <= tolerated or found <= borne:
         return None
     information = found * log(found / borne) + (1 - found) * log((1 - found) / (1 - borne))
     limit = 2 / (alpha * window_share(0))

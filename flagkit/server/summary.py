@@ -152,7 +152,7 @@ def _changes(connection: sqlite3.Connection, question: Question) -> list[dict[st
     cursor = connection.execute(_CHANGES, {**question._asdict(), "most": _MOST_CHANGES})
     names = [column[0] for column in cursor.description]
     rows = [dict(zip(names, row, strict=True)) for row in cursor]
-    return [{"time": _time_text(row["time_ms"]), **_without(row, "place", "time_ms")} for row in rows]
+    return [{"time": _time_text(row["time_ms"]), **_without(row, "place")} for row in rows]
 
 
 def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -3,8 +3,8 @@
     python -m tests.guard.operating [--full] [PART ...]
 
 prints ``part | property | measured | bar`` and exits with 1 if a row is outside its bar. Parts A to K try the pieces
-(``pieces``, ``others``), S the steps of a ramp (``steps``), U to Z a whole comparison (``units``), F1 and F2 a fleet
-(``fleets``). All seeds are fixed.
+(``pieces``, ``others``), S the steps of a ramp (``steps``), U to Z a whole comparison (``units``), G a fleet
+(``fleets``), H what a call costs (``costs``). All seeds are fixed.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def soon(delays: Iterable[float], bar: float) -> Outcome:
 
 def load() -> list[Row]:
     """All rows."""
-    for name in ("pieces", "others", "units", "steps", "fleets"):
+    for name in ("pieces", "others", "units", "steps", "fleets", "costs"):
         importlib.import_module(f"tests.guard.{name}")
     return ROWS
 

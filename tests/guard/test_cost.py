@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import random
 import time
 from collections.abc import Callable
 
@@ -12,8 +11,7 @@ import pytest
 from flagkit.production.comparison import Comparison
 from flagkit.production.pool import Pool
 from flagkit.production.tally import Tally
-
-CALLS = 30_000
+from tests.guard.costs import CALLS, stream
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -34,17 +32,6 @@ def in_references(work: Callable[[], object]) -> float:
     gc.collect()
     took = [(seconds(work), seconds(reference)) for _ in range(9)]
     return min(each for each, _ in took) / min(each for _, each in took)
-
-
-def stream(units: int, share: float, rate: float) -> list[tuple[int, bytes, bool, float]]:
-    chance = random.Random(1)
-    keys = [b"user-%d" % number for number in range(units)]
-    arms = [int(chance.random() < share) for _ in keys]
-    calls = []
-    for _ in range(CALLS):
-        unit = chance.randrange(units)
-        calls.append((arms[unit], keys[unit], chance.random() < rate, chance.lognormvariate(-3, 0.5)))
-    return calls
 
 
 def relative(make: Callable[[], Comparison | Tally], calls: list[tuple[int, bytes, bool, float]]) -> float:

@@ -206,10 +206,10 @@ def _(repetitions: int, whole: bool) -> Outcome:
 # -- what a comparison must not fall for
 
 
-def two_rules(draw: np.random.Generator, calls: int) -> bool:
-    """Half of two countries, which fail twice as often, and 1 % of everyone else."""
+def two_rules(draw: np.random.Generator, calls: int, factor: float = 2.0) -> bool:
+    """Half of two countries, which fail ``factor`` times as often, and 1 % of everyone else."""
     comparison = errors_alone()
-    inside = Stream(draw, streams.alike(draw, 0.02, 20_000), {0: 0.5})
+    inside = Stream(draw, streams.alike(draw, 0.01 * factor, 20_000), {0: 0.5})
     outside = Stream(draw, streams.alike(draw, 0.01, 100_000), {0: 0.01})
     for _ in range(calls // 10_000):
         if inside.through(comparison, 2_000, "canary") < inf or outside.through(comparison, 8_000, "everyone") < inf:
@@ -217,10 +217,15 @@ def two_rules(draw: np.random.Generator, calls: int) -> bool:
     return False
 
 
-@row("U", "canary rule with twice the failure rate, beside a rollout to everyone, 100,000 calls", quick=8, full=400)
+@row("U", "canary rule, base rate x1.5, x2, x3, beside a rollout to everyone, false, 100,000 calls", quick=8, full=400)
 def _(repetitions: int, whole: bool) -> Outcome:
     calls = 100_000 if whole else 30_000
-    return rarely((two_rules(np.random.default_rng((60, each)), calls) for each in range(repetitions)), (9, 400))
+
+    def cell(factor: float) -> Outcome:
+        draws = (np.random.default_rng((60, int(factor * 10), each)) for each in range(repetitions))
+        return rarely((two_rules(draw, calls, factor) for draw in draws), (9, 400))
+
+    return worst((f"x{factor}", cell(factor)) for factor in ((1.5, 2, 3) if whole else (2,)))
 
 
 @row("U", "median candidate calls to x5 in a canary rule, base rate x1.5, x2, x3", quick=15, full=1000)

@@ -141,7 +141,9 @@ def test_a_check_fails_for(what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"why": None}, {"back_ms": [0, None]}, {"after": 1}, {"hurt": 250}], ids=lambda wrong: next(iter(wrong))
+    "wrong",
+    [{"why": None}, {"back_ms": [0, None]}, {"back_ms": [0, 2001]}, {"after": 1}, {"hurt": 250}],
+    ids=lambda wrong: next(iter(wrong)),
 )
 def test_a_candidate_that_is_not_rolled_back_everywhere_and_in_time_fails_a_check(wrong: dict[str, Any]) -> None:
     found = sound()

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from flagkit.cli.demo.definitions import CHECKOUT, EXPRESS, FIRST, RAISED
 from flagkit.cli.demo.findings import Findings, Outage, Rollback, differences, exposures_owed, express_users, fell_out
 from flagkit.cli.text import counted
+
+#: A worker serves the control again so soon after the verdict, milliseconds.
+_BACK_MS: Final = 2_000
 
 
 class Check(NamedTuple):
@@ -89,10 +92,15 @@ def _outage(outage: Outage | None) -> Iterator[Check]:
 def _rollback(rollback: Rollback | None) -> Iterator[Check]:
     if rollback is None:
         return
+    back_ms = [ms for ms in rollback.back_ms if ms is not None]
     yield Check(
-        rollback.why is not None and None not in rollback.back_ms,
-        f"the guard rolled the payment back in {sum(ms is not None for ms in rollback.back_ms)} of "
-        f"{len(rollback.back_ms)} workers, after {rollback.candidates:,} candidate calls.",
+        rollback.why is not None and len(back_ms) == len(rollback.back_ms),
+        f"the guard rolled the payment back in {len(back_ms)} of {len(rollback.back_ms)} workers, "
+        f"after {rollback.candidates:,} candidate calls.",
+    )
+    yield Check(
+        max(back_ms, default=0) <= _BACK_MS,
+        f"the last of them served the control again after {max(back_ms, default=0):,} ms; {_BACK_MS:,} are allowed.",
     )
     yield Check(rollback.after == 0, f"{rollback.after:,} payments by the candidate after that.")
     yield Check(

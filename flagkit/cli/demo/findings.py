@@ -92,8 +92,9 @@ class Rollback:
     why: it was rolled back; None if it was not. candidates: calls of it, over all workers, and hurt: users of those
     whose payment failed by its bug. would_hurt: users among all who came that it would have failed at 25 %, had nobody
     stopped it: as a breaker that opens when half of the last 20 calls fail would not have. back_ms: for each worker,
-    when it served the control again, ms after the first worker that did; None: it never did. after: payments by the
-    candidate once every worker was back.
+    when it served the control again, ms after the service's verdict, or without one after the first worker that did;
+    None: it never did. judged: whether there was a verdict. after: payments by the candidate once every worker was
+    back.
     """
 
     why: str | None
@@ -102,6 +103,7 @@ class Rollback:
     would_hurt: int
     back_ms: Sequence[int | None]
     after: int
+    judged: bool = True
 
 
 @dataclass

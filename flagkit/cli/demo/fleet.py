@@ -21,6 +21,7 @@ import click
 
 from flagkit.cli.demo.interrupts import held_off
 from flagkit.cli.demo.traffic import Line, Unanswered
+from flagkit.cli.service import Service
 from flagkit.cli.summary import fetch
 
 _START_S: Final = 20.0
@@ -80,6 +81,11 @@ class Fleet:
     def summary(self, since_ms: int = 0) -> Any:
         """The service's summary of what it has stored. Raises: ClickException."""
         return fetch(self.service_url, {"since": str(since_ms)}, self._keys["FLAGKIT_READ_KEY"], insecure=False)
+
+    def changes(self, flag: str) -> list[Any]:
+        """The changes of a flag, oldest first. Raises: ClickException."""
+        service = Service(self.service_url, self._keys["FLAGKIT_READ_KEY"], insecure=False)
+        return list(service.get("/v1/changes", {"flag": flag})["changes"])
 
     def stop(self) -> None:
         """End every process: politely, then not. Returns when there are none."""

@@ -111,8 +111,9 @@ def _rollback(rollback: Rollback | None) -> Iterator[str]:
         return
     yield f"Rolled back: {rollback.why or 'no'}."
     yield f"After {rollback.candidates:,} calls of the candidate, in all workers together."
+    since = "the verdict" if rollback.judged else "the first of them had"
     for number, back_ms in enumerate(rollback.back_ms, 1):
-        when = "never" if back_ms is None else f"{back_ms:,} ms after the first of them had"
+        when = "never" if back_ms is None else f"{back_ms:,} ms after {since}"
         yield f"Worker {number} served the control again: {when}."
     yield f"{counted(rollback.hurt, 'user')} hurt. A breaker at half of the last 20 calls: {rollback.would_hurt:,}."
 

@@ -165,7 +165,8 @@ class _Story:
                         say(f"{edition.title}: {n:,} payments")
             trials = fleet.stats("/_trial")
             after = sum(self._traffic.pay(people[:_SAMPLE]))
-            self._found.rollback = rollback = _rollback(trials, self._users[:_PAYERS], after)
+            verdicts = [change["time_ms"] for change in fleet.changes(PAYMENT) if change["command"] == "trip"]
+            self._found.rollback = rollback = _rollback(trials, verdicts, self._users[:_PAYERS], after)
             say(f"rolled back after {rollback.candidates:,} calls of the candidate; {rollback.hurt:,} users hurt")
 
     # -- within an act
@@ -254,9 +255,10 @@ class _Story:
         return sum(answer.served != right[answer.user] for answer in answers)
 
 
-def _rollback(trials: list[Any], users: list[str], after: int) -> Rollback:
+def _rollback(trials: list[Any], verdicts: list[int], users: list[str], after: int) -> Rollback:
     back_ms = [trial["back_ms"] for trial in trials]
-    first_ms = min((ms for ms in back_ms if ms is not None), default=0)
+    # A breaker needs no verdict: then it is told from the first worker that was back.
+    since_ms = min([*verdicts, *(ms for ms in back_ms if ms is not None)], default=0)
     let_in = Snapshot(native.parse(RAMPED.document()).definitions, now_ms=_now_ms)
     would_hurt = [user for user in users if let_in.decide(PAYMENT, Context(user)).enabled and _is_hurt(user)]
     return Rollback(
@@ -264,7 +266,8 @@ def _rollback(trials: list[Any], users: list[str], after: int) -> Rollback:
         candidates=sum(trial["candidates"] for trial in trials),
         hurt=len({user for trial in trials for user in trial["hurt"] if _is_hurt(user)}),
         would_hurt=len(would_hurt),
-        back_ms=[None if ms is None else ms - first_ms for ms in back_ms],
+        back_ms=[None if ms is None else ms - since_ms for ms in back_ms],
+        judged=bool(verdicts),
         after=after,
     )
 
