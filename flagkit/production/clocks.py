@@ -29,8 +29,6 @@ HAD: Final = 5
 ALL_HAD: Final = 0b1110_0000
 #: Groups of a unit's calls that are compared: numbers 1, 2-3, 4-7, 8-15, 16-31.
 GROUPS: Final = 5
-#: Of a call that does not count.
-OUT: Final = 255
 #: Calls 1-31 of an arm in a process are cold, and meet only cold ones of the same order of magnitude.
 COLD_GROUPS: Final = 5
 _COLD: Final = 32
@@ -207,10 +205,10 @@ class Ordinals:
         return order, order - 1 if over and order else None
 
 
-def groups_of(calls_per_unit: int) -> bytes:
-    """What a cell holds -> the group of its unit's next call; ``OUT`` if that does not count."""
-    return bytes(
-        OUT if seen & COUNT >= calls_per_unit or seen >= ALL_HAD else ((seen & COUNT) + 1).bit_length() - 1
+def groups_of(calls_per_unit: int) -> tuple[int | None, ...]:
+    """What a cell holds -> the group of its unit's next call; None if that does not count."""
+    return tuple(
+        None if seen & COUNT >= calls_per_unit or seen >= ALL_HAD else ((seen & COUNT) + 1).bit_length() - 1
         for seen in range(256)
     )
 

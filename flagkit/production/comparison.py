@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
-from operator import itemgetter
 from typing import Final, TypeAlias
 
 from flagkit.core.bucketing import digest
@@ -26,7 +25,6 @@ from flagkit.production.clocks import (
     HAD,
     LEAST_ARM,
     LEAST_BLOCK,
-    OUT,
     P90,
     P99,
     SEED,
@@ -55,10 +53,14 @@ _COLD_SPAN: Final = 2
 _COLD_SLACK: Final = 8
 _NEVER: Final = -1
 _FAILED, _SLOW, _SLOWEST = 1 << ERRORS, 1 << P90, 1 << P99
-#: By kind of event and arm: takes out of a block's ``had`` the counts of calls whose unit had had it.
-_HAVING: Final = tuple(
-    tuple(itemgetter(*(2 * had + arm for had in range(8) if had >> kind & 1)) for arm in (CONTROL, CANDIDATE))
-    for kind in (ERRORS, P90, P99)
+#: Six counts in one number, by kind of event and arm, of as many bits each, more than a window's cells can fill: what a
+#: call adds to them by its arm, and by the kinds.
+_BITS: Final = 24
+_BITS_KIND: Final = 2 * _BITS
+_MASK: Final = (1 << _BITS) - 1
+_ADDS: Final = tuple(
+    tuple(sum(1 << _BITS * (2 * kind + arm) for kind in (ERRORS, P90, P99) if kinds >> kind & 1) for kinds in range(8))
+    for arm in (CONTROL, CANDIDATE)
 )
 
 
@@ -66,10 +68,10 @@ class Block:
     """Calls that meet: of one rule, one group and one order of coldness, begun one after another.
 
     total, candidates: begun, of both arms and of the candidate. ended: of all. goal: the total once no more begin in
-    it, -1 until then. first: how many calls had begun in all, with its first. had: of those begun, how many had had
-    which events before, at twice the events plus the arm.
+    it, -1 until then. first: how many calls had begun in all, with its first.
     bounds: above how many seconds a call is slow, as it was when the block began: by p90 for both arms, then by p99.
-    events, unknown: at twice the kind plus the arm, calls that had an event, and those that failed and have no latency.
+    events: calls that had an event; out: those that cannot have one, because their unit had it before they began, or
+    because they failed and have no latency. Both by kind and arm: see ``_ADDS``.
     """
 
     __slots__ = (
@@ -80,10 +82,9 @@ class Block:
         "events",
         "first",
         "goal",
-        "had",
+        "out",
         "risk",
         "total",
-        "unknown",
         "window",
     )
 
@@ -93,27 +94,18 @@ class Block:
         self.ended = 0
         self.goal = -1
         self.first = first
-        self.had = [0] * 16
         self.bounds = bounds
         self.clock = clock
         self.window = clock.window
         self.risk = risk
-        self.events: list[int] | None = None
-        self.unknown: list[int] | None = None
+        self.events = 0
+        self.out = 0
 
 
 #: A call: arm, cell of its unit, its group if it counts for errors on the short clock, and for each clock the block
 #: (None: not counted) and the events its unit had before.
 Handle: TypeAlias = "tuple[int, int, int | None, Block | None, int, Block | None, int]"
 _NEVER_SLOW: Final = (inf, inf, inf, inf)
-
-
-class _Lists(dict[str, "list[Block | None]"]):
-    """Makes the list of a rule's open blocks, by clock, coldness and group, when it is first asked for."""
-
-    def __missing__(self, rule: str) -> list[Block | None]:
-        blocks = self[rule] = [None] * (2 * _SHORT)
-        return blocks
 
 
 class Comparison:
@@ -140,7 +132,8 @@ class Comparison:
         kinds = 1 if latency_tolerance is None else 3
         self._long, self._short = (Clock(name, kinds, 1 + error_tolerance, alpha / 2) for name in ("long", "short"))
         self._long_table, self._short_table = self._long.table, self._short.table
-        self._blocks: dict[str, list[Block | None]] = _Lists()
+        #: Rule -> its open blocks, by clock, coldness and group.
+        self._blocks: dict[str, list[Block | None]] = {}
         self._group_of = groups_of(calls_per_unit)
         self._latency = latency_tolerance is not None
         self._slower = 1 + (latency_tolerance or 0.0)
@@ -170,14 +163,19 @@ class Comparison:
             self._pass_windows(calls - 1)
         if arm:
             self._candidates += 1
-        blocks = self._blocks[rule]
         cold = _WARM if self._ordinals is None else self._coldness(arm)
         # Twice the same, once a clock: as a method it would be a tenth of a guarded call.
-        table = self._long_table
-        seen = table[cell]
-        at = self._group_of[seen]
+        table, short_table, group_of = self._long_table, self._short_table, self._group_of
+        seen, short_seen = table[cell], short_table[cell]
+        at, group = group_of[seen], group_of[short_seen]
+        if at is None and group is None:
+            return arm, cell, None, None, 0, None, 0
+        try:
+            blocks = self._blocks[rule]
+        except KeyError:
+            blocks = self._blocks[rule] = [None] * (2 * _SHORT)
         long_block, long_had = None, 0
-        if at != OUT:
+        if at is not None:
             table[cell] = seen + 1
             at += cold
             long_block = blocks[at] or self._begin(self._long, rule, at)
@@ -186,25 +184,21 @@ class Comparison:
                 long_block.candidates += 1
             if seen > COUNT:
                 long_had = seen >> HAD
-                long_block.had[long_had << 1 | arm] += 1
+                long_block.out += _ADDS[arm][long_had]
             if total >= LEAST_BLOCK and LEAST_ARM <= long_block.candidates <= total - LEAST_ARM:
                 self._seal(blocks, at)
-        table = self._short_table
-        seen = table[cell]
-        at = self._group_of[seen]
-        if at == OUT:
+        if group is None:
             return arm, cell, None, long_block, long_had, None, 0
-        table[cell] = seen + 1
-        group: int | None = at
-        at += cold + _SHORT
+        short_table[cell] = short_seen + 1
+        at = group + cold + _SHORT
         block = blocks[at] or self._begin(self._short, rule, at)
         block.total = total = block.total + 1
         if arm:
             block.candidates += 1
         had = 0
-        if seen > COUNT:
-            had = seen >> HAD
-            block.had[had << 1 | arm] += 1
+        if short_seen > COUNT:
+            had = short_seen >> HAD
+            block.out += _ADDS[arm][had]
             if had & _FAILED:
                 group = None
         if total >= LEAST_BLOCK and LEAST_ARM <= block.candidates <= total - LEAST_ARM:
@@ -251,7 +245,8 @@ class Comparison:
         counts = False
         for clock, first in ((self._long, 0), (self._short, _SHORT)):
             # Units come with their first call; blocks that are still open have not told of theirs.
-            begun = [block for block in self._blocks[rule][first : first + _SHORT : GROUPS] if block is not None]
+            blocks = self._blocks.get(rule, [])[first : first + _SHORT : GROUPS]
+            begun = [block for block in blocks if block is not None]
             candidates = sum(block.candidates for block in begun)
             came = sum(block.total for block in begun) - candidates, candidates
             if clock.late(rule, arm, cell, came):
@@ -323,36 +318,23 @@ class Comparison:
         clock = block.clock
         if block.window != clock.window:
             return
-        table = clock.table
-        seen = table[cell]
+        seen = clock.table[cell]
         had |= seen >> HAD  # by a call that ran at the same time
+        kinds = 0
         if failed:
+            kinds = _FAILED
             if not had & _FAILED:
-                table[cell] = seen = seen | _FAILED << HAD
-                events = block.events
-                if events is None:
-                    events = block.events = [0] * 6
-                events[arm] += 1
                 block.risk.gone[arm] += 1
-            if seconds != inf:  # how long it would have taken is not known
-                unknown = block.unknown = block.unknown or [0] * 6
-                for kind in (P90, P99):
-                    if not had >> kind & 1:
-                        unknown[2 * kind + arm] += 1
-                return
-        if seconds > block.bounds[arm]:
+        if failed and seconds != inf:  # how long it would have taken is not known
+            block.out += _ADDS[arm][(_SLOW | _SLOWEST) & ~had]
+        elif seconds > block.bounds[arm]:
+            kinds |= _SLOW | _SLOWEST if seconds > block.bounds[2 + arm] else _SLOW
             if clock is self._short:
                 self._slow[arm] += 1
-            events = block.events
-            if events is None:
-                events = block.events = [0] * 6
-            if not had & _SLOW:
-                seen |= _SLOW << HAD
-                events[2 + arm] += 1
-            if not had & _SLOWEST and seconds > block.bounds[2 + arm]:
-                seen |= _SLOWEST << HAD
-                events[4 + arm] += 1
-            table[cell] = seen
+        kinds &= ~had
+        if kinds:
+            clock.table[cell] = seen | kinds << HAD
+            block.events += _ADDS[arm][kinds]
 
     def _coldness(self, arm: int) -> int:
         """How cold the call that begins is, as a place in the lists of blocks."""
@@ -391,23 +373,22 @@ class Comparison:
 
     def _judge(self, block: Block) -> None:
         """Take a complete block into the evidence, unless its window is over."""
-        clock, events = block.clock, block.events
-        if events is None or block.window != clock.window:
+        clock, events, out = block.clock, block.events, block.out
+        if not events or block.window != clock.window:
             return
-        had, unknown = block.had, block.unknown
-        calls = block.total - block.candidates, block.candidates
-        for kind, test in enumerate(clock.tests):
-            at = 2 * kind
-            failed, failed_candidates = events[at], events[at + 1]
+        candidates = block.candidates
+        controls = block.total - candidates
+        limit, look = clock.limit, False
+        for test in clock.tests:
+            failed, failed_candidates = events & _MASK, events >> _BITS & _MASK
             if failed or failed_candidates:
-                of_control, of_candidate = _HAVING[kind]
-                controls = calls[0] - sum(of_control(had))
-                candidates = calls[1] - sum(of_candidate(had))
-                if unknown is not None:
-                    controls -= unknown[at]
-                    candidates -= unknown[at + 1]
-                test.add_block(controls, candidates, failed, failed_candidates)
-        self._look_for_verdict(clock)
+                test.add_block(controls - (out & _MASK), candidates - (out >> _BITS & _MASK), failed, failed_candidates)
+            if test.value >= limit:
+                look = True  # what they come to together is no more than the most of them
+            events >>= _BITS_KIND
+            out >>= _BITS_KIND
+        if look:
+            self._look_for_verdict(clock)
 
     def _look_for_verdict(self, clock: Clock) -> None:
         if self.verdict is None:

@@ -21,7 +21,6 @@ from flagkit.production.clocks import (
     ERRORS,
     HAD,
     LEAST_ARM,
-    OUT,
     P90,
     P99,
     Clock,
@@ -203,7 +202,7 @@ class Pool:
         table = clock.table
         seen = table[cell]
         group = self._group_of[seen]
-        if group == OUT:
+        if group is None:
             return
         clock.counted += 1
         if not group:

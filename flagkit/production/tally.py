@@ -19,7 +19,6 @@ from flagkit.production.clocks import (
     COUNT,
     ERRORS,
     HAD,
-    OUT,
     P90,
     P99,
     SEED,
@@ -130,8 +129,8 @@ class Tally:
         cold = COLD_GROUPS if self._ordinals is None else self._coldness(arm)
         cell = digest(key, SEED) & CELL
         seen = self._table[cell]
-        group: int | None = self._group_of[seen]
-        if group == OUT or cell & self._mask:
+        group = self._group_of[seen]
+        if group is None or cell & self._mask:
             return arm, cell, None, totals, None, cell
         batch = self._batch or self._begin()
         number = batch.rules.get(rule)
