@@ -254,8 +254,14 @@ class Guards:
 
     # -- how it stands
 
+    def drain(self) -> None:
+        """Count what waits for it."""
+        for guard in tuple(self.guards.values()):
+            guard.serial.drain()
+
     @property
     def meters(self) -> tuple[VariantMetrics, ...]:
+        self.drain()
         read = (meter.read() for meter in self._meters.copy().values())
         return tuple(metrics for metrics in read if metrics.calls)
 
@@ -264,8 +270,7 @@ class Guards:
 
         For one thread at a time. What is not asked for waits, and is in the next one.
         """
-        for guard in tuple(self.guards.values()):
-            guard.serial.drain()
+        self.drain()
         for meter in tuple(self._meters.values()):
             sums = meter.take()
             if sums is not None:
@@ -275,6 +280,7 @@ class Guards:
     @property
     def states(self) -> tuple[GuardStatus, ...]:
         """How every candidate of the definitions in use stands, whether or not it has been called."""
+        self.drain()
         held = self.book.held(self._definitions)
         found: list[GuardStatus] = []
         for flag in self.guarded:

@@ -63,8 +63,7 @@ class Watch:
 
     def leave(self) -> None:
         """This process ends in peace. Raises: nothing."""
-        for guard in tuple(self._guards.guards.values()):
-            guard.serial.drain()
+        self._guards.drain()
         if self._host is not None and self._host.marks is not None:
             self._guards.marking.marks = None
             self._with_disk(self._tell)

@@ -432,6 +432,14 @@ def test_a_guard_has_a_state_before_any_call_comes(flag: dict[str, Any], state: 
     assert site.status.guards[0].state == state
 
 
+def test_a_status_has_the_latest_call() -> None:
+    site = Site()
+    for number in range(1, 70):
+        site.call()
+        (guard,) = site.status.guards
+        assert sum(guard.calls) == sum(variant.calls for variant in site.status.variants) == number
+
+
 def test_after_a_reset_a_guard_s_state_is_that_of_the_new_try() -> None:
     site = Site()
     site.failing = {"on": 0.12, "off": 0.01}
