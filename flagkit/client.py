@@ -344,7 +344,8 @@ class Client:
             guard: the policy of the flag's guard, in place of the definitions'.
 
         Returns: the gate; used as a decorator it keeps name, signature and type of the function, which may be plain, a
-            coroutine function, a generator or an asynchronous generator.
+            coroutine function, a generator or an asynchronous generator. A coroutine that a plain function returns is
+            part of the call; an iterator or a future that it returns is not.
         Raises: ConfigError, when it decorates and an argument is wrong; nothing otherwise, whatever the flag.
         """
         if otherwise is None and guard is None and not ignore:

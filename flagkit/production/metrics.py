@@ -8,7 +8,6 @@ wait in a short list, and whoever finds that full counts them, unless somebody e
 from __future__ import annotations
 
 import threading
-from array import array
 from collections.abc import Iterable, Mapping
 from math import frexp, ldexp
 from typing import Any, Final, NamedTuple
@@ -181,6 +180,8 @@ class Meter:
             self._turn.release()
 
     def _count_times(self) -> None:
+        from array import array  # not for those who only ask
+
         times = self.times
         batch = times[:]  # others may append at any time
         del times[: len(batch)]
