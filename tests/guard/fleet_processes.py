@@ -23,6 +23,9 @@ from tests.unit.redises import redis_server
 ROOT = Path(__file__).parents[2]
 PROCESSES = 8
 UNITS = 200_000
+_LOOK_S = 0.02
+#: What the last calls say may be on its way for so long.
+_ON_ITS_WAY_S = 2.5
 
 
 def definitions(runs: int) -> dict[str, Any]:
@@ -82,32 +85,44 @@ class Fleet:
 
 
 def _served(client: Client, flags: list[str], calls: int, chance: random.Random, settings: dict[str, Any]) -> Any:
-    """Flag -> calls of the candidate; when the control was first served instead of it, seconds since 1970, and why."""
+    """Flag -> calls of the candidate; when the control would be served instead of it, seconds since 1970, and why."""
     said: dict[str, Any] = {flag: {"candidates": 0, "off_at": None, "why": None} for flag in flags}
     failing = {True: settings["on"], False: settings["off"]}
-    going, next_s = list(flags), time.monotonic()
+    going, next_s = {flag: _candidate_of(client, flag) for flag in flags}, time.monotonic()
+
+    def look() -> None:
+        for flag, unit in tuple(going.items()):
+            if client.peek(flag, unit).reason is Reason.GUARD:
+                said[flag] |= {"off_at": time.time(), "why": client.status.trips[flag]}
+                del going[flag]
+
     for _ in range(calls):
-        for flag in tuple(going):
+        for flag in going:
             try:
                 with client.gate(flag, f"user-{chance.randrange(UNITS)}") as gate:
-                    if gate.decision.reason is Reason.GUARD:
-                        said[flag] |= {"off_at": time.time(), "why": client.status.trips[flag]}
-                        going.remove(flag)
                     said[flag]["candidates"] += gate.on
                     if chance.random() < failing[gate.on]:
                         raise ValueError
             except ValueError:
                 pass
-        if not going:
-            break
         next_s += 1 / settings["rate"]
-        time.sleep(max(0.0, next_s - time.monotonic()))
-    if any(each["off_at"] is None for each in said.values()):
-        time.sleep(2.5)  # what the last calls say is still on its way
-        for flag, why in client.status.trips.items():
-            if flag in going:
-                said[flag] |= {"off_at": time.time(), "why": why}
+        look()
+        while going and time.monotonic() < next_s:
+            time.sleep(min(_LOOK_S, max(0.0, next_s - time.monotonic())))
+            look()
+        if not going:
+            return said
+    ends_s = time.monotonic() + _ON_ITS_WAY_S
+    while going and time.monotonic() < ends_s:
+        time.sleep(_LOOK_S)
+        look()
     return said
+
+
+def _candidate_of(client: Client, flag: str) -> str:
+    """A unit that has the candidate, so that it is seen at once when it no longer has."""
+    units = (f"user-{number}" for number in range(1000))
+    return next(unit for unit in units if client.peek(flag, unit).variant == "on")
 
 
 def main(settings: dict[str, Any]) -> None:
