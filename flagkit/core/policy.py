@@ -78,7 +78,8 @@ class GuardPolicy(Frozen):
         in code and that of the definitions' guard are added up.
     alpha: the most that the chance of a false rollback may be, over the life of a revision, all candidates together.
     error_tolerance: how much higher the candidate's odds of failing may be, relative to the control's: 0.25, a quarter.
-    latency_tolerance: how much longer it may take at p90 and p99, relatively; None: latency is left alone.
+    latency_tolerance: how much longer it may take at p90 and p99, relatively, and 10 microseconds at the least; None:
+        latency is left alone.
     action: ``rollback``, or ``alert`` to say so and go on serving the candidate.
     metrics: names of metric events that count as a failure of the unit that they are tracked for.
     calls_per_unit: how many calls of one unit count in a window, 1 to 31.

@@ -18,6 +18,9 @@ Ratios: TypeAlias = tuple[float, ...]
 #: Above how many seconds a call is slow: by p90, of control and candidate, then by p99.
 Bounds: TypeAlias = tuple[float, float, float, float]
 _LEAST_S: Final = 1e-9
+#: Of calls that take hardly longer than it takes to time them, some hundred nanoseconds are a matter of where objects
+#: lie in memory. Nobody is slower by less than this.
+_NO_SLOWER_S: Final = 10e-6
 _MOST_S: Final = 1e6
 _LEAST_DEADLINE_S: Final = 1.0
 _DEADLINE_P99: Final = 10.0
@@ -284,7 +287,7 @@ class Pace:
         # What takes no measurable time must not pull them to where a step no longer moves them.
         p90 = self.p90 = max(self.p90, _LEAST_S)
         p99 = self.p99 = max(self.p99, p90)
-        return p90, p90 * slower, p99, p99 * slower
+        return p90, max(p90 * slower, p90 + _NO_SLOWER_S), p99, max(p99 * slower, p99 + _NO_SLOWER_S)
 
     def deadline_s(self) -> float:
         """How long a call may take before it counts as failed and slow, seconds: 10 times the p99, at least 1.

@@ -273,3 +273,15 @@ def test_a_process_that_is_judged_elsewhere_comes_to_the_same_counts() -> None:
     here, there = alone.evidence(), pool.evidence()
     assert (here.calls, here.failures) == (there.calls, there.failures)
     assert there.counted == pytest.approx(here.counted, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("control_s", "candidate_s", "slower"), [(5e-7, 8e-7, False), (3e-6, 9e-6, False), (1e-4, 1.5e-4, True)]
+)
+def test_less_than_ten_microseconds_are_no_matter(control_s: float, candidate_s: float, slower: bool) -> None:
+    comparison, chance = Comparison(), random.Random(3)
+    for number in range(20_000):
+        arm = number % 2
+        took_s = (candidate_s if arm else control_s) * chance.lognormvariate(0, 0.2)
+        comparison.finish(comparison.start("all", arm, b"%d" % number), False, took_s)
+    assert (comparison.verdict is not None) == slower
