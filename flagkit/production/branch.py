@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from flagkit.context import Context
-from flagkit.production.metrics import CROWD, Meter
+from flagkit.production.metering import CROWD, SharedMeter
 
 
 class Branch(Protocol):
@@ -96,7 +96,7 @@ class Counted:
 
     by = None
 
-    def __init__(self, meter: Meter, now_s: Callable[[], float]) -> None:
+    def __init__(self, meter: SharedMeter, now_s: Callable[[], float]) -> None:
         self._meter = meter
         self._times = meter.times
         self._now_s = now_s
@@ -105,7 +105,7 @@ class Counted:
         return self._now_s()
 
     def end(self, call: float, error: str | None = None, seconds: float | None = None) -> None:
-        if error is None:  # ``Meter.add``, without the call
+        if error is None:  # ``SharedMeter.add``, without the call: it is on the way of every gated one
             times = self._times
             times.append(self._now_s() - call if seconds is None else seconds)
             if len(times) >= CROWD:

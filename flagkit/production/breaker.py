@@ -49,7 +49,6 @@ class Breaker:
         "_until_s",
         "jury",
         "outage",
-        "quiet",
         "state",
         "tries",
         "wait_s",
@@ -58,8 +57,6 @@ class Breaker:
     def __init__(self, chance: Callable[[], float]) -> None:
         self._chance = chance
         self.state: State = "closed"
-        #: Whether a call of the candidate's that goes well is of no interest.
-        self.quiet = False
         #: Whether the failures it opened for were an outage's, as the control's own have shown.
         self.outage = False
         #: How often it has opened again.
@@ -76,17 +73,20 @@ class Breaker:
         #: How the control's first calls after it opened went, while these decide whose fault it is.
         self.jury: list[bool] | None = None
 
+    @property
+    def quiet(self) -> bool:
+        """Whether a call of the candidate's that goes well is of no interest."""
+        return self.state == "closed" and not self._sum and len(self._keys) >= _MET
+
     def candidate(self, failed: bool, key: bytes | None, now_s: float) -> bool:
         """A call of the candidate's has ended; return whether the state has changed."""
         if len(self._keys) < _MET:
             self._keys.add(key)
-        changed = False
         if self.state == "closed":
-            changed = self._watch(failed, key, now_s)
-        elif self.state == "half_open":
-            changed = self._try(failed, now_s)
-        self._see()
-        return changed
+            return self._watch(failed, key, now_s)
+        if self.state == "half_open":
+            return self._try(failed, now_s)
+        return False
 
     def controls(self, calls: int, failures: int, now_s: float) -> None:
         """So many calls of the control's, 1 or more, have ended since the last time."""
@@ -127,10 +127,6 @@ class Breaker:
         if self.state == "open" and now_s >= self._until_s:
             self.state = "half_open"
             self._sum = 0.0
-            self._see()
-
-    def _see(self) -> None:
-        self.quiet = self.state == "closed" and not self._sum and len(self._keys) >= _MET
 
     def _watch(self, failed: bool, key: bytes | None, now_s: float) -> bool:
         if not failed and not self._sum:
@@ -166,7 +162,6 @@ class Breaker:
         self.jury = [] if blind and self.state == "closed" else None
         self.outage = False
         self._sum = 0.0
-        self.quiet = False
         self._failed_keys.clear()
         if self.tries >= _TRIES:
             self.state = "latched"
@@ -181,7 +176,6 @@ class Breaker:
         self._sum = 0.0
         self.jury = None
         self._failed_keys.clear()
-        self._see()
 
 
 def _step(failed: bool, fine: float) -> float:

@@ -13,7 +13,7 @@ from flagkit.context import Context
 from flagkit.core.bucketing import digest
 from flagkit.production.branch import Serial, Stretches
 from flagkit.production.marks import NO_SLOT, Marks
-from flagkit.production.metrics import Meter
+from flagkit.production.metering import SharedMeter
 from flagkit.production.trial import Trial
 
 #: Where a call is on its way, as its guard knows.
@@ -33,6 +33,8 @@ _LOOK_S: Final = 0.5
 MANY: Final = 5_000
 #: Hashes units for the sample; a seed of its own.
 _SEED: Final = 0x7361_6D70
+#: Of a call that nobody compares.
+_NO_HANDLES: Final[list[tuple[Trial, tuple[Any, ...]]]] = []
 
 
 class Call:
@@ -41,11 +43,10 @@ class Call:
     seconds: how long it took, None until it has ended; whoever ends it sets that last, and then hands the call in again
     unless it is still new, so that it is counted once, whoever is first.
     error: what it failed of. left: it ended without a result. stage: where it is on its way. slot: of its mark.
-    stretches: of a generator. handle: the trial that compares it, with its handle for it, or a list of such pairs;
-    filled in by the guard.
+    stretches: of a generator. handles: the trials that compare it, each with its handle for it; the guard fills it in.
     """
 
-    __slots__ = ("began_s", "branch", "error", "handle", "key", "left", "seconds", "slot", "stage", "stretches")
+    __slots__ = ("began_s", "branch", "error", "handles", "key", "left", "seconds", "slot", "stage", "stretches")
 
     def __init__(self, branch: Guarded, key: bytes | None, began_s: float, patient: bool) -> None:
         self.branch = branch
@@ -57,7 +58,7 @@ class Call:
         self.left = False
         self.slot = NO_SLOT
         self.stretches = Stretches() if patient else None
-        self.handle: Any = None
+        self.handles: list[tuple[Trial, tuple[Any, ...]]] = _NO_HANDLES
 
 
 class Sample:
@@ -129,7 +130,7 @@ class Guarded:
 
     def __init__(
         self,
-        meter: Meter,
+        meter: SharedMeter,
         serial: Serial,
         sample: Sample,
         marking: Marking,

@@ -18,7 +18,6 @@ from flagkit.production.call import ENDED, EXPIRED, MANY, NEW, PASSED, UNDER_WAY
 from flagkit.production.comparison import CANDIDATE, CONTROL
 from flagkit.production.integrity import Integrity
 from flagkit.production.marks import Mark
-from flagkit.production.metrics import CROWD
 from flagkit.production.ramp import Ramp
 from flagkit.production.trial import Finding, Trial
 
@@ -154,20 +153,22 @@ class Guard:
             piece = take()
             if type(piece) is not Call:
                 piece()  # type: ignore[operator]
-            elif piece.stage == NEW:
+                continue
+            if piece.stage == NEW:
                 piece.stage = UNDER_WAY
                 self._begin(piece)
                 if piece.seconds is None:
                     self._under_way[piece] = None
                     continue
-                piece.stage = ENDED
+            elif piece.stage == UNDER_WAY and piece in self._under_way:
+                del self._under_way[piece]
+            elif piece.stage != PASSED:
+                continue  # expired, counted already, or begun in the parent of this process
+            piece.stage = ENDED
+            if piece.seconds is None:
+                self._drop(piece)
+            else:
                 self._end(piece, piece.error, piece.seconds, piece.began_s + piece.seconds)
-            elif piece.stage == PASSED or (piece.stage == UNDER_WAY and self._under_way.pop(piece, 0) is None):
-                piece.stage = ENDED
-                if piece.seconds is not None:
-                    self._end(piece, piece.error, piece.seconds, piece.began_s + piece.seconds)
-                else:
-                    self._drop(piece)
 
     def _begin(self, call: Call) -> None:
         branch = call.branch
@@ -179,16 +180,13 @@ class Guard:
         if sample.compared >= MANY:
             sample.look(call.began_s)
         arm, trials = CONTROL if branch.candidate is None else CANDIDATE, branch.trials
-        if len(trials) != 1:
-            call.handle = [(trial, trial.start(rule, arm, key)) for trial in trials]
-            return
-        trial = trials[0]
-        handle = trial.start(rule, arm, key)
-        call.handle = trial, handle
+        call.handles = handles = [(trial, trial.start(rule, arm, key)) for trial in trials]
         integrity = self.integrity
-        if integrity is not None and not integrity.seen[handle[1]] and integrity.begun(rule, arm, handle[1]):
-            trial.doubt(_MISMATCH)
-            self._tell(trial)
+        if integrity is not None and handles:  # of a flag with one candidate
+            trial, (_, cell, *_) = handles[0]
+            if not integrity.seen[cell] and integrity.begun(rule, arm, cell):
+                trial.doubt(_MISMATCH)
+                self._tell(trial)
 
     def _start(self) -> None:
         flag = self.definition
@@ -224,15 +222,9 @@ class Guard:
 
     def _end(self, call: Call, error: str | None, seconds: float, now_s: float) -> None:
         branch = call.branch
-        meter, candidate, failed = branch.meter, branch.candidate, error is not None
-        if failed:
-            meter.add(seconds, error)
-        else:  # the same, without the call
-            times = meter.times
-            times.append(seconds)
-            if len(times) >= CROWD:
-                meter.settle()
-        if call.handle is not None:
+        candidate, failed = branch.candidate, error is not None
+        branch.meter.add(seconds, error)
+        if call.handles:
             self._finish(call, failed, seconds)
         for trial in branch.trials:
             if candidate is None:
@@ -244,23 +236,11 @@ class Guard:
 
     def _finish(self, call: Call, failed: bool, seconds: float) -> None:
         # By the trials it began with: those of an earlier revision may have been replaced meanwhile.
-        handle = call.handle
-        if type(handle) is tuple:
-            trial, own = handle
-            counting, group = trial.counting, own[2]
-            if failed and group is not None and not counting.fails_first(own):
-                group = None
-            counting.finish(own, failed, seconds)
-            if counting.verdict is not None:
-                trial.convict(counting.verdict)
-        elif handle:
-            # A call of the control is one call, however many candidates it is compared with.
-            trial, own = handle[0]
-            group = own[2] if not failed or trial.counting.fails_first(own) else None
-            for each, its in handle:
-                each.finish(its, failed, seconds)
-        else:
-            return
+        # A call of the control is one call to the ramp, however many candidates it is compared with.
+        trial, own = call.handles[0]
+        group = own[2] if not failed or trial.counting.fails_first(own) else None
+        for each, its in call.handles:
+            each.finish(its, failed, seconds)
         if group is not None and self._ramp.ended(group, call.branch.candidate is not None, failed, call.began_s):
             self._found(self, trial, self._interference())
 
@@ -275,7 +255,7 @@ class Guard:
 
     def _drop(self, call: Call) -> None:
         """A call has ended without a result: it failed in nothing, and took no time that is known."""
-        if call.handle is not None:
+        if call.handles:
             self._finish(call, False, 0.0)
         for trial in call.branch.trials:
             trial.abandoned()

@@ -25,7 +25,8 @@ from flagkit.production.branch import UNCOUNTED, Branch, Counted
 from flagkit.production.call import Guarded, Marking
 from flagkit.production.guard import Guard, candidates_of, place
 from flagkit.production.host import Notice
-from flagkit.production.metrics import Meter, VariantMetrics
+from flagkit.production.metering import SharedMeter
+from flagkit.production.metrics import VariantMetrics
 from flagkit.production.ramp import Ramp
 from flagkit.production.standing import GuardStatus, untried
 from flagkit.production.told import Told
@@ -69,7 +70,7 @@ class Guards:
         self.guards: dict[str, Guard] = {}
         #: Flag -> as it is written, what is held of it, and as it is served then.
         self._as_held: dict[str, tuple[FlagDefinition, Hold, FlagDefinition]] = {}
-        self._meters: dict[tuple[str, str | None], Meter] = {}
+        self._meters: dict[tuple[str, str | None], SharedMeter] = {}
         #: Name of a metric event -> flags whose guards count it as a failure.
         self.metrics: Mapping[str, tuple[str, ...]] = {}
         #: Flags in use that have a guard, and whether there may be any.
@@ -84,7 +85,7 @@ class Guards:
         self._lock = threading.Lock()
         self.marking.marks = self.marking.dying = None
         for meter in self._meters.values():
-            meter.clear()
+            meter.after_fork()
         for guard in self.guards.values():
             guard.after_fork()
 
@@ -271,10 +272,10 @@ class Guards:
         For one thread at a time. What is not asked for waits, and is in the next one.
         """
         self.drain()
-        for meter in tuple(self._meters.values()):
+        for (flag, variant), meter in tuple(self._meters.items()):
             sums = meter.take()
             if sums is not None:
-                names = {"feature_flag.key": meter.flag, "feature_flag.result.variant": meter.variant}
+                names = {"feature_flag.key": flag, "feature_flag.result.variant": variant}
                 yield {**names, **sums.to_json()}
 
     @property
@@ -309,7 +310,7 @@ class Guards:
             if meter is None:
                 if len(self._meters) >= _MOST_METERS:
                     return UNCOUNTED
-                meter = self._meters[flag, variant] = Meter(flag, variant)
+                meter = self._meters[flag, variant] = SharedMeter(flag, variant)
             definition = self._definitions.flags.get(flag)
             policy = None if definition is None else self.policy_of(definition)
             targeted = decision.reason is Reason.TARGETING_MATCH and decision.rule is None
@@ -317,7 +318,9 @@ class Guards:
                 return Counted(meter, self._clock.monotonic_s)
             return self._guarded(decision, definition, policy, meter)
 
-    def _guarded(self, decision: Decision, definition: FlagDefinition, policy: GuardPolicy, meter: Meter) -> Branch:
+    def _guarded(
+        self, decision: Decision, definition: FlagDefinition, policy: GuardPolicy, meter: SharedMeter
+    ) -> Branch:
         guard = self._guard(definition, policy)
         candidate = decision._arm if decision._arm in guard.trials else None
         if candidate is None and decision._arm != guard.control:

@@ -1,14 +1,13 @@
 """``Meter``: how often one variant of a flag ran through gates, how often and by what it failed, and how long it took.
 
 Latencies are counted in buckets, 32 to each doubling, so that a quantile is within 2 % of the true one, meters of
-several processes can be added (``Sums``), and memory does not grow with calls. Any thread may tell it of calls: they
-wait in a short list, and whoever finds that full counts them, unless somebody else is at it. It knows no gate.
+several processes can be added (``Sums``), and memory does not grow with calls. Driven by one thread at a time; it knows
+no gate.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import frexp, ldexp
 from typing import Any, Final, NamedTuple
 
@@ -28,8 +27,6 @@ _OTHER: Final = "other"
 _MOST_BUCKETS: Final = _MOST - _LEAST + 1
 _MAX_TEXT: Final = 256
 _MAX_COUNT: Final = 2**53
-#: Calls that may wait to be counted.
-CROWD: Final = 256
 #: The exponent and the first five digits of a double are the number of its bucket, but for where that begins.
 _DIGITS: Final = 52 - _FINE
 _ZERO: Final = (1022 << _FINE) - (1 << _FINE)
@@ -116,31 +113,13 @@ class Sums(NamedTuple):
 
 
 class Meter:
-    """Counts the calls of one variant.
+    """Counts the calls of one variant."""
 
-    times: seconds of calls without a failure that wait to be counted. Whoever appends to it sees to it that
-    ``settle`` is called once there are ``CROWD`` of them.
-    """
-
-    __slots__ = (
-        "_failed",
-        "_taken",
-        "_told",
-        "_turn",
-        "buckets",
-        "calls",
-        "errors",
-        "failures",
-        "flag",
-        "places",
-        "times",
-        "variant",
-    )
+    __slots__ = ("_taken", "_told", "buckets", "calls", "errors", "failures", "flag", "places", "variant")
 
     def __init__(self, flag: str, variant: str | None) -> None:
         self.flag = flag
         self.variant = variant
-        self.times: list[float] = []
         self.clear()
 
     def clear(self) -> None:
@@ -152,64 +131,35 @@ class Meter:
         self.buckets: dict[int, int] = {}
         #: What was taken so far, and how many calls that is.
         self._told, self._taken = Sums(), 0
-        self._failed: list[str] = []
-        self._turn = threading.Lock()
-        del self.times[:]
 
     def add(self, seconds: float, error: str | None) -> None:
-        """A call took ``seconds``; ``error`` is what it failed of, None if it did not. Any thread."""
-        if error is not None:
-            self._failed.append(error)
-            self.settle()
+        """Count a call that took ``seconds``; ``error`` is what it failed of, None if it did not."""
+        if error is None:
+            self.add_times([seconds])
             return
-        times = self.times
-        times.append(seconds)
-        if len(times) >= CROWD:
-            self.settle()
+        self.calls += 1
+        self.failures += 1
+        kind = _counted_as(error, self.errors)
+        if type(error) is Failure and error.place is not None and kind is not _OTHER:
+            self.places[kind] = error.place
+        self.errors[kind] = self.errors.get(kind, 0) + 1
 
-    def settle(self) -> None:
-        """Count what waits, or leave it to who is at it already. Any thread."""
-        if not self._turn.acquire(False):
-            return
-        try:
-            if self.times:
-                self._count_times()
-            if self._failed:
-                self._count_failures()
-        finally:
-            self._turn.release()
-
-    def _count_times(self) -> None:
+    def add_times(self, times: Sequence[float]) -> None:
+        """Count calls without a failure that took so many seconds each; one or more."""
         from array import array  # not for those who only ask
 
-        times = self.times
-        batch = times[:]  # others may append at any time
-        del times[: len(batch)]
-        self.calls += len(batch)
+        self.calls += len(times)
         buckets = self.buckets
-        if min(batch) >= _LEAST_S and max(batch) < _MOST_S:
-            for bits in memoryview(array("d", batch)).cast("B").cast("q"):
+        if min(times) >= _LEAST_S and max(times) < _MOST_S:
+            for bits in memoryview(array("d", times)).cast("B").cast("q"):
                 bucket = (bits >> _DIGITS) - _ZERO  # ``bucket_of``, without a call for each
                 buckets[bucket] = buckets.get(bucket, 0) + 1
             return
-        for bucket in map(bucket_of, batch):
+        for bucket in map(bucket_of, times):
             buckets[bucket] = buckets.get(bucket, 0) + 1
-
-    def _count_failures(self) -> None:
-        failed = self._failed
-        batch = failed[:]
-        del failed[: len(batch)]
-        self.calls += len(batch)
-        self.failures += len(batch)
-        for error in batch:
-            kind = _counted_as(error, self.errors)
-            if type(error) is Failure and error.place is not None and kind is not _OTHER:
-                self.places[kind] = error.place
-            self.errors[kind] = self.errors.get(kind, 0) + 1
 
     def read(self) -> VariantMetrics:
         """What was counted so far. Any thread; a call that ends meanwhile may be in it or not."""
-        self.settle()
         sums = self._sums()
         p50_s, p90_s, p99_s = sums.times().values()
         return VariantMetrics(
@@ -227,7 +177,6 @@ class Meter:
 
     def take(self) -> Sums | None:
         """What was counted since the last time; None when nothing was. One thread at a time."""
-        self.settle()
         if self.calls == self._taken:  # most have rested, and cost nothing
             return None
         sums = self._sums()

@@ -283,7 +283,7 @@ class Pace:
         return p90, min(max(self.p99, p90), _MOST_S)
 
     def bounds(self, slower: float) -> Bounds:
-        """For a block that begins; ``slower``: the candidate's bounds, relative to the control's."""
+        """For a block that begins; ``slower``: the candidate's bounds, relative to the control's; or 10 us over."""
         # What takes no measurable time must not pull them to where a step no longer moves them.
         p90 = self.p90 = max(self.p90, _LEAST_S)
         p99 = self.p99 = max(self.p99, p90)

@@ -123,8 +123,6 @@ class ShadowTally:
         self._told = self._now()
 
     def _now(self) -> dict[str, Mapping[Any, int]]:
-        self._control.settle()
-        self._candidate.settle()
         return {
             "calls": {"sampled": self._sampled},
             "outcomes": self._outcomes.copy(),

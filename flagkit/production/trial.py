@@ -116,13 +116,8 @@ class Trial:
         """A compared call has ended."""
         counting = self.counting
         counting.finish(handle, failed, seconds)
-        if counting.verdict is not None:
-            self.convict(counting.verdict)
-
-    def convict(self, verdict: Verdict) -> None:
-        """Its calls have been compared, and this is what came out."""
-        if not self._convicted:
-            self._convict(verdict.kind, words(verdict.kind, self.counting.evidence()))
+        if counting.verdict is not None and not self._convicted:
+            self._convict(counting.verdict.kind, words(counting.verdict.kind, counting.evidence()))
 
     def control_ended(self, failed: bool) -> None:
         """A call of the control's has ended, whether or not it was compared."""

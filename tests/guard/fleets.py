@@ -197,7 +197,7 @@ SCENARIOS: dict[str, Effect] = {
 }
 
 
-@row("G", "false rollback of a fleet, units that differ, errors and latency, 100 s of 200 calls/s", quick=1, full=100)
+@row("G", "false rollback of a fleet, units that differ, errors and latency, 200 s of 200 calls/s", quick=1, full=100)
 def _(repetitions: int, whole: bool) -> Outcome:
     """A scenario is a cell: four fleets, so many times each."""
 
@@ -205,7 +205,7 @@ def _(repetitions: int, whole: bool) -> Outcome:
         draw = np.random.default_rng((72, at, fleet.processes, fleet.flush_s, each))
         units = streams.unequal(draw, 0.01)
         share = (0.05, 0.2, 0.5)[each % 3]
-        seconds = 100 if whole else 60
+        seconds = 200 if whole else 60
         return judge(draw, fleet._replace(latency=0.2, share=share), seconds, effect, units=units).seconds < inf
 
     fleets = list(FLEETS.values()) if whole else list(FLEETS.values())[:1]

@@ -61,7 +61,7 @@ ONLY_FOR = {
     "unleash_wire": {"sources", "sinks"},
     "changes": {"server", "cli"},
 }
-#: The mathematics of guards.
+#: The mathematics of guards, of which a service's judge needs all.
 MATHEMATICS = tuple(
     f"flagkit.production.{name}"
     for name in (
@@ -73,12 +73,11 @@ MATHEMATICS = tuple(
         "tally",
         "pool",
         "judge",
+        "metrics",
         "integrity",
         "interference",
     )
 )
-#: What a service adds up and judges with.
-JUDGING = (*MATHEMATICS, "flagkit.production.metrics")
 #: Room -> what it may import that is neither flagkit's nor Python's. Integrations may import what they integrate.
 THIRD_PARTY = {
     "core": {"mmh3", "re2"},
@@ -152,7 +151,7 @@ def may_import(module: str, imported: str) -> bool:
     if mine == other:
         return True
     if mine == "server" and other == "production":
-        return imported in JUDGING
+        return imported in MATHEMATICS
     if other in NEIGHBOURS.get(mine, ()):
         return True
     return floor(other) < floor(mine) and other not in NEVER.get(mine, ()) and mine in ONLY_FOR.get(other, {mine})

@@ -12,6 +12,7 @@ from collections import Counter
 import pytest
 
 from flagkit.production.failure import Failure
+from flagkit.production.metering import SharedMeter
 from flagkit.production.metrics import Meter, Sums, bucket_of, edges, quantiles
 
 
@@ -53,7 +54,7 @@ def test_memory_is_bounded_whatever_is_counted() -> None:
 
 
 def test_calls_of_many_threads_are_counted_once() -> None:
-    meter = Meter("f", "on")
+    meter = SharedMeter("f", "on")
 
     def call() -> None:
         for number in range(5_000):
@@ -74,7 +75,7 @@ def test_calls_of_many_threads_are_counted_once() -> None:
 def test_calls_are_counted_in_the_bucket_of_their_time_whatever_waits_with_them() -> None:
     chance = random.Random(8)
     for strange in (None, 0.0, -1.0, math.inf, 2.0**21):
-        meter = Meter("f", "on")
+        meter = SharedMeter("f", "on")
         times = [chance.lognormvariate(-3, 6) for _ in range(700)] + ([] if strange is None else [strange])
         chance.shuffle(times)
         for seconds in times:

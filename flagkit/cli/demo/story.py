@@ -257,7 +257,7 @@ class _Story:
 
 def _rollback(trials: list[Any], verdicts: list[int], users: list[str], after: int) -> Rollback:
     back_ms = [trial["back_ms"] for trial in trials]
-    # A breaker needs no verdict: then it is told from the first worker that was back.
+    # A breaker waits for no verdict: then it is told from the first worker that was back.
     since_ms = min([*verdicts, *(ms for ms in back_ms if ms is not None)], default=0)
     let_in = Snapshot(native.parse(RAMPED.document()).definitions, now_ms=_now_ms)
     would_hurt = [user for user in users if let_in.decide(PAYMENT, Context(user)).enabled and _is_hurt(user)]
@@ -267,7 +267,7 @@ def _rollback(trials: list[Any], verdicts: list[int], users: list[str], after: i
         hurt=len({user for trial in trials for user in trial["hurt"] if _is_hurt(user)}),
         would_hurt=len(would_hurt),
         back_ms=[None if ms is None else ms - since_ms for ms in back_ms],
-        judged=bool(verdicts),
+        judged=since_ms in verdicts,
         after=after,
     )
 
