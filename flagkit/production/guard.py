@@ -180,11 +180,13 @@ class Guard:
         if sample.compared >= MANY:
             sample.look(call.began_s)
         arm, trials = CONTROL if branch.candidate is None else CANDIDATE, branch.trials
-        call.handles = handles = [(trial, trial.start(rule, arm, key)) for trial in trials]
+        call.handles = handles = []
+        for trial in trials:
+            handles.append((trial, trial.start(rule, arm, key)))
         integrity = self.integrity
         if integrity is not None and handles:  # of a flag with one candidate
-            trial, (_, cell, *_) = handles[0]
-            if not integrity.seen[cell] and integrity.begun(rule, arm, cell):
+            trial, handle = handles[0]
+            if not integrity.seen[handle[1]] and integrity.begun(rule, arm, handle[1]):
                 trial.doubt(_MISMATCH)
                 self._tell(trial)
 
