@@ -112,20 +112,21 @@ class Server:
 
     def store(self, call: Call) -> None:
         """Store each event once, and acknowledge the batch."""
-        self.keep(call)
-        body = json.dumps({"batch_id": self.batches[-1].id, "accepted": len(self.batches[-1].ids), "rejected": []})
+        batch = self.keep(call)  # of this call: others may have brought one meanwhile
+        body = json.dumps({"batch_id": batch["batch_id"], "accepted": len(batch["events"]), "rejected": []})
         call.answer(202, body.encode(), JSON)
 
-    def keep(self, call: Call) -> None:
-        """Store without a word."""
+    def keep(self, call: Call) -> dict[str, Any]:
+        """Store without a word; return what was sent."""
         body = read_events(call)
         with self._lock:
             if body["batch_id"] in self.kept:
-                return
+                return body
             self.kept[body["batch_id"]] = [event["id"] for event in body["events"]]
             self.dropped.update(body["dropped"])
             for event in body["events"]:
                 self.stored.setdefault(event["id"], event)
+        return body
 
     @property
     def numbers(self) -> Counter[int]:
